@@ -1,0 +1,133 @@
+"""Random changes to a whole batch of images at once, on any device.
+
+Every function takes images (N, C, H, W), uint8 or floating point, draws what it needs
+from `generator` (a torch.Generator on the images' device) and returns a new batch.
+Each image gets its own draw.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from cifar_helpers.data import MEAN
+
+
+def random_crop(
+    images: Tensor, padding: int = 4, generator: torch.Generator | None = None
+) -> Tensor:
+    """Shift each image by up to `padding` pixels; what enters is the image mirrored.
+
+    The same as reflection padding on all sides, then a random crop of the old size (He
+    et al. 2016, section 4.2, with reflection for zeros). Raises ValueError unless
+    0 <= padding < H and W.
+    """
+    _check(images)
+    n, _, height, width = images.shape
+    if not 0 <= padding < min(height, width):
+        raise ValueError(
+            f"padding must be in 0 … {min(height, width) - 1}, not {padding}"
+        )
+    shifts = torch.randint(
+        *(-padding, padding + 1, (2, n, 1)), generator=generator, device=images.device
+    )
+    rows = _reflect(torch.arange(height, device=images.device) + shifts[0], height)
+    columns = _reflect(torch.arange(width, device=images.device) + shifts[1], width)
+    rows = rows[:, None, :, None].expand(images.shape)  # (N, C, H, W)
+    columns = columns[:, None, None, :].expand(images.shape)  # (N, C, H, W)
+    return images.gather(2, rows).gather(3, columns)
+
+
+def _reflect(positions: Tensor, size: int) -> Tensor:
+    """Positions beyond an edge, mirrored back inside: -1 -> 1, size -> size - 2."""
+    positions = positions.abs()
+    return torch.minimum(positions, 2 * (size - 1) - positions)
+
+
+def random_flip(images: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Mirror each image left to right with probability 1/2."""
+    _check(images)
+    draw = torch.rand(len(images), 1, 1, 1, generator=generator, device=images.device)
+    return torch.where(draw < 0.5, images.flip(3), images)
+
+
+def cutout(
+    images: Tensor, size: int = 8, generator: torch.Generator | None = None
+) -> Tensor:
+    """Cover a square of size x size pixels, its centre drawn anywhere in the image.
+
+    DeVries & Taylor 2017, section 3: the square may stick out of the image. It takes
+    the mean colour of CIFAR-10 (uint8) or with 0, its normalised value (floats).
+    Raises ValueError for a negative size.
+    """
+    _check(images)
+    if size < 0:
+        raise ValueError(f"size must be at least 0, not {size}")
+    n, channels, height, width = images.shape
+    draw = torch.rand(2, n, 1, generator=generator, device=images.device)
+    top = (draw[0] * height).long() - size // 2  # (N, 1)
+    left = (draw[1] * width).long() - size // 2  # (N, 1)
+    rows = torch.arange(height, device=images.device)
+    columns = torch.arange(width, device=images.device)
+    in_rows = (rows >= top) & (rows < top + size)  # (N, H)
+    in_columns = (columns >= left) & (columns < left + size)  # (N, W)
+    covered = in_rows[:, None, :, None] & in_columns[:, None, None, :]  # (N, 1, H, W)
+    return torch.where(covered, _grey(images), images)
+
+
+def _grey(images: Tensor) -> Tensor:
+    """The value that says nothing, shaped to broadcast over the batch."""
+    if images.is_floating_point():
+        return images.new_zeros(1, 1, 1, 1)
+    if images.shape[1] != len(MEAN):
+        return images.new_full((1, 1, 1, 1), 128)
+    return images.new_tensor([round(255 * mean) for mean in MEAN]).view(1, -1, 1, 1)
+
+
+def mixup(
+    images: Tensor,
+    targets: Tensor,
+    alpha: float = 0.2,
+    generator: torch.Generator | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Blend each image and its target with those of another image of the batch.
+
+    Zhang et al. 2018, equation 1: x = a x_i + (1 - a) x_j, y = a y_i + (1 - a) y_j with
+    a ~ Beta(alpha, alpha) per image. `images` are floats (N, C, H, W), `targets`
+    probabilities (N, classes). Raises TypeError for integers, ValueError for alpha < 0.
+    """
+    _check(images)
+    if not (images.is_floating_point() and targets.is_floating_point()):
+        raise TypeError("mixup blends float images and float targets: normalise first")
+    if alpha < 0 or targets.ndim != 2 or len(targets) != len(images):
+        raise ValueError("mixup needs alpha >= 0 and targets of shape (N, classes)")
+    if alpha == 0:
+        return images, targets
+    share = _beta(len(images), alpha, generator, images.device).to(images.dtype)
+    partner = torch.randperm(len(images), generator=generator, device=images.device)
+    mixed = torch.lerp(images[partner], images, share.view(-1, 1, 1, 1))
+    return mixed, torch.lerp(targets[partner], targets, share.view(-1, 1))
+
+
+def _beta(count: int, alpha: float, generator, device) -> Tensor:
+    """Draws from Beta(alpha, alpha), (count,): a ratio of two Gamma draws."""
+    concentration = torch.full((2, count), alpha, device=device)
+    gamma = torch._standard_gamma(concentration, generator=generator) + 1e-30
+    return gamma[0] / gamma.sum(0)
+
+
+def one_hot(labels: Tensor, classes: int, smoothing: float = 0.0) -> Tensor:
+    """Target probabilities (N, classes) from labels (N,).
+
+    Label smoothing (Szegedy et al. 2016, section 7) gives the true class 1 - smoothing
+    and spreads the rest evenly over all classes, the true one included.
+    """
+    hot = F.one_hot(labels, classes).float()  # (N, classes)
+    return hot * (1 - smoothing) + smoothing / classes
+
+
+def _check(images: Tensor) -> None:
+    if images.ndim != 4:
+        raise ValueError(
+            f"images must be a batch (N, C, H, W), not {tuple(images.shape)}; "
+            "a single image needs a batch dimension: image[None]"
+        )

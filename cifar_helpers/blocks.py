@@ -1,0 +1,305 @@
+"""The six building blocks of the network, each readable on one screen.
+
+Shapes are written (N, C, H, W): images in the batch, channels, height, width.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class InitialConvBlock(nn.Module):
+    """Part 1: a dense 3 x 3 convolution turns three colours into feature maps.
+
+    Convolution -> batch normalisation (Ioffe & Szegedy 2015, algorithm 1) -> ReLU
+    -> spatial dropout, which drops whole feature maps (Tompson et al. 2015, section 3).
+    Maps (N, in_channels, H, W) to (N, out_channels, H, W).
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, dropout: float = 0.0):
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(out_channels)
+        self.activation = nn.ReLU(inplace=True)
+        self.dropout = nn.Dropout2d(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)  # (N, out_channels, H, W)
+        x = self.activation(self.norm(x))
+        return self.dropout(x)
+
+
+class DepthwiseSeparableConv(nn.Module):
+    """One dilated 3 x 3 filter per channel, then a 1 x 1 convolution across channels.
+
+    Depthwise -> pointwise (Howard et al. 2017, MobileNets, section 3.1) -> batch
+    normalisation -> ReLU. Where the shape stays the same, the input is added before
+    the ReLU (He et al. 2016, equation 1). There is no normalisation between the two
+    convolutions: it would cost time and change little.
+    Maps (N, in_channels, H, W) to (N, out_channels, ceil(H / stride), ceil(W / stride))
+    with 9 in_channels + in_channels * out_channels + 2 out_channels parameters.
+    """
+
+    def __init__(self, in_channels, out_channels, dilation=1, stride=1, residual=True):
+        super().__init__()
+        self.depthwise = DepthwiseConv2d(in_channels, dilation, stride)
+        self.pointwise = nn.Conv2d(in_channels, out_channels, 1, bias=False)
+        self.norm = nn.BatchNorm2d(out_channels)
+        self.activation = nn.ReLU(inplace=True)
+        self.residual = residual and stride == 1 and in_channels == out_channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.depthwise(x)  # (N, in_channels, H / stride, W / stride)
+        y = self.norm(self.pointwise(y))  # (N, out_channels, H / stride, W / stride)
+        if self.residual:
+            y += x
+        return self.activation(y)
+
+
+class DilatedBlock(nn.Module):
+    """Part 2: two depthwise separable convolutions, the second looking farther.
+
+    Dilation d spreads the nine taps of a 3 x 3 filter over (2 d + 1) x (2 d + 1)
+    pixels at no extra cost (Yu & Koltun 2016, equation 2). Only the second convolution
+    may reduce the resolution, so both see the map at its full size.
+    Maps (N, in_channels, H, W) to (N, out_channels, H / stride, W / stride).
+    """
+
+    def __init__(self, in_channels, out_channels, dilations, stride=1, residual=True):
+        super().__init__()
+        near, far = dilations
+        self.near = DepthwiseSeparableConv(
+            in_channels, in_channels, near, residual=residual
+        )
+        self.far = DepthwiseSeparableConv(
+            in_channels, out_channels, far, stride, residual
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.near(x)  # (N, in_channels, H, W)
+        return self.far(x)  # (N, out_channels, H / stride, W / stride)
+
+
+class ChannelAttention(nn.Module):
+    """Part 3: every channel is multiplied by a weight that depends on the whole image.
+
+    Squeeze-and-excitation (Hu et al. 2018): squeeze = mean over the map (equation 2),
+    excitation = two small layers and a sigmoid (equation 3), scale = multiplication
+    (equation 4). Maps (N, channels, H, W) to the same shape.
+    """
+
+    def __init__(self, channels: int, reduction: int = 4):
+        super().__init__()
+        hidden = max(channels // reduction, 1)
+        self.squeeze = nn.AdaptiveAvgPool2d(1)
+        self.excitation = nn.Sequential(
+            nn.Conv2d(channels, hidden, 1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(hidden, channels, 1),
+            nn.Sigmoid(),
+        )
+
+    def weights(self, x: Tensor) -> Tensor:
+        """The weight of each channel, between 0 and 1, as (N, channels, 1, 1)."""
+        return self.excitation(self.squeeze(x))  # (N, channels, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.weights(x)
+
+
+class DeconvResidual(nn.Module):
+    """Part 4: down to a coarse map, up by transposed convolution, plus a shortcut.
+
+    A strided convolution halves the map and mixes all channels; a transposed
+    convolution (Zeiler et al. 2010) brings it back to the size of `detail`, a finer map
+    from earlier, which is added to it (He et al. 2016, equation 1; the long shortcut is
+    that of Ronneberger et al. 2015, with a sum in place of a concatenation). Kernel and
+    stride of the transposed convolution are equal, so its patches never overlap.
+    Maps x (N, in_channels, H, W) and detail (N, out_channels, s H, s W) to
+    (N, out_channels, s H, s W), with s = upscale / 2. H and W must be even.
+    """
+
+    def __init__(
+        self, in_channels, hidden_channels, out_channels, upscale=4, residual=True
+    ):
+        super().__init__()
+        self.down = nn.Sequential(
+            nn.Conv2d(in_channels, hidden_channels, 3, 2, padding=1, bias=False),
+            nn.BatchNorm2d(hidden_channels),
+            nn.ReLU(inplace=True),
+        )
+        self.deconv = nn.ConvTranspose2d(
+            hidden_channels, out_channels, upscale, stride=upscale, bias=False
+        )
+        self.norm = nn.BatchNorm2d(out_channels)
+        self.activation = nn.ReLU(inplace=True)
+        self.residual = residual
+
+    def forward(self, x: Tensor, detail: Tensor) -> Tensor:
+        x = self.down(x)  # (N, hidden_channels, H / 2, W / 2)
+        x = self.norm(self.deconv(x))  # (N, out_channels, s H, s W)
+        if self.residual:
+            x += detail
+        return self.activation(x)
+
+
+class ASPP(nn.Module):
+    """Part 5: atrous spatial pyramid pooling, several scales side by side.
+
+    A local branch, one dilated branch per rate and one branch that sees the whole image
+    are concatenated and mixed by a 1 x 1 convolution (Chen et al. 2017, DeepLabv3,
+    section 3.3). With stride s the branches are evaluated at every s-th place only: the
+    local branch then is an s x s convolution, so that no pixel is skipped.
+    Maps (N, in_channels, H, W) to (N, out_channels, H / s, W / s).
+    """
+
+    def __init__(self, in_channels, branch_channels, out_channels, rates, stride=1):
+        super().__init__()
+        self.local = conv_norm_relu(in_channels, branch_channels, stride, stride)
+        self.dilated = nn.ModuleList(
+            DepthwiseSeparableConv(in_channels, branch_channels, rate, stride, False)
+            for rate in rates
+        )
+        self.whole_image = nn.Sequential(  # no batch norm: there is one value per map
+            nn.AdaptiveAvgPool2d(1),
+            nn.Conv2d(in_channels, branch_channels, 1),
+            nn.ReLU(inplace=True),
+        )
+        joined_channels = branch_channels * (len(rates) + 2)
+        self.project = conv_norm_relu(joined_channels, out_channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        branches = [self.local(x)] + [branch(x) for branch in self.dilated]
+        whole = self.whole_image(x)  # (N, branch_channels, 1, 1)
+        branches.append(whole.expand_as(branches[0]))  # (N, branch_channels, H/s, W/s)
+        joined = torch.cat(
+            branches, dim=1
+        )  # (N, (rates + 2) branch_channels, H/s, W/s)
+        return self.project(joined)  # (N, out_channels, H / s, W / s)
+
+
+class ClassificationHead(nn.Module):
+    """Part 6: global average pooling, a fully connected layer, LogSoftmax.
+
+    Global average pooling (Lin et al. 2014, section 3.2) makes the head independent of
+    the map's size. Maps (N, in_channels, H, W) to log-probabilities (N, classes).
+    """
+
+    def __init__(self, in_channels: int, classes: int, dropout: float = 0.0):
+        super().__init__()
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.flatten = nn.Flatten()
+        self.dropout = nn.Dropout(dropout)
+        self.linear = nn.Linear(in_channels, classes)
+        self.log_softmax = nn.LogSoftmax(dim=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.flatten(self.pool(x))  # (N, in_channels)
+        x = self.linear(self.dropout(x))  # (N, classes)
+        return self.log_softmax(x)
+
+
+def conv_norm_relu(in_channels, out_channels, kernel_size, stride=1) -> nn.Sequential:
+    """Convolution without padding or bias -> batch normalisation -> ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, kernel_size, stride, bias=False),
+        nn.BatchNorm2d(out_channels),
+        nn.ReLU(inplace=True),
+    )
+
+
+class DepthwiseConv2d(nn.Conv2d):
+    """A 3 x 3 filter per channel: `nn.Conv2d` with its values, but quick on a CPU.
+
+    The libraries behind `nn.Conv2d` run a dilated depthwise convolution many times
+    slower than an undilated one on a CPU, above all backwards (`results/throughput.csv`
+    has the times). Two exact ways around that are taken by themselves on a CPU: with
+    stride 1 and near taps, `convolve_on_subgrids`, otherwise `ConvolveByTaps`. On any
+    other device, or with dilation 1, this is `nn.Conv2d`. Padding equals the dilation.
+    Maps (N, channels, H, W) to (N, channels, ceil(H / stride), ceil(W / stride)).
+    """
+
+    def __init__(self, channels: int, dilation: int = 1, stride: int = 1):
+        super().__init__(
+            *(channels, channels, 3, stride, dilation, dilation, channels),
+            bias=False,
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        dilation, stride = self.dilation[0], self.stride[0]
+        if x.device.type != "cpu" or dilation == 1:
+            return super().forward(x)
+        if stride == 1 and 4 * dilation <= min(x.shape[2:]):
+            return convolve_on_subgrids(x, self.weight, dilation)
+        return ConvolveByTaps.apply(x, self.weight.to(x.dtype), dilation, stride)
+
+
+def convolve_on_subgrids(x: Tensor, weight: Tensor, dilation: int) -> Tensor:
+    """Dilated depthwise convolution as an ordinary one on d x d interleaved sub-grids.
+
+    Pixels of one sub-grid never meet those of another (Wang & Ji 2018, section 3.1),
+    so the sub-grids can become images of the batch. `x` is (N, C, H, W),
+    `weight` (C, 1, 3, 3); stride 1, padding d. Returns (N, C, H, W).
+    """
+    n, c, height, width = x.shape
+    d = dilation
+    rows, columns = -(-height // d), -(-width // d)
+    if (rows * d, columns * d) != (height, width):
+        x = F.pad(x, (0, columns * d - width, 0, rows * d - height))
+    x = x.permute(0, 2, 3, 1)  # (N, H, W, C): channels last, as the CPU likes them
+    x = x.reshape(n, rows, d, columns, d, c).permute(0, 2, 4, 1, 3, 5)
+    x = x.reshape(n * d * d, rows, columns, c).permute(
+        0, 3, 1, 2
+    )  # (N d d, C, H/d, W/d)
+    x = F.conv2d(x, weight, padding=1, groups=c)
+    x = x.permute(0, 2, 3, 1).reshape(n, d, d, rows, columns, c)
+    x = x.permute(0, 3, 1, 4, 2, 5).reshape(n, rows * d, columns * d, c)
+    return x[:, :height, :width].permute(0, 3, 1, 2)  # (N, C, H, W)
+
+
+class ConvolveByTaps(torch.autograd.Function):
+    """Dilated depthwise convolution as a sum of nine shifted, weighted maps.
+
+    Each tap is applied only where it sees the image: with dilation 16 on a 32 x 32 map
+    the nine taps cost as much as four. `x` is (N, C, H, W), `weight` (C, 1, 3, 3);
+    padding equals the dilation. Returns (N, C, ceil(H / stride), ceil(W / stride)).
+    """
+
+    @staticmethod
+    def forward(ctx, x, weight, dilation, stride):
+        x = x.permute(0, 2, 3, 1)  # (N, H, W, C)
+        n, height, width, c = x.shape
+        ctx.taps = list(_live_taps(height, width, dilation, stride))
+        ctx.save_for_backward(x, weight)
+        out = x.new_zeros(n, -(-height // stride), -(-width // stride), c)
+        for i, j, seen, reached in ctx.taps:
+            out[reached].addcmul_(x[seen], weight[:, 0, i, j])
+        return out.permute(0, 3, 1, 2)  # (N, C, H / stride, W / stride)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        x, weight = ctx.saved_tensors
+        gradient = gradient.permute(0, 2, 3, 1)  # (N, H / stride, W / stride, C)
+        x_gradient, weight_gradient = torch.zeros_like(x), torch.zeros_like(weight)
+        for i, j, seen, reached in ctx.taps:
+            x_gradient[seen].addcmul_(gradient[reached], weight[:, 0, i, j])
+            weight_gradient[:, 0, i, j] = (x[seen] * gradient[reached]).sum((0, 1, 2))
+        return x_gradient.permute(0, 3, 1, 2), weight_gradient, None, None
+
+
+def _live_taps(height: int, width: int, dilation: int, stride: int):
+    """Yield (i, j, input region, output region) of each tap that sees the image."""
+
+    def regions(size):
+        for tap in range(3):
+            shift = (tap - 1) * dilation
+            first = -(-max(0, -shift) // stride)  # the first output whose tap is inside
+            last = min(-(-size // stride) - 1, (size - 1 - shift) // stride)
+            if first <= last:
+                seen = slice(first * stride + shift, last * stride + shift + 1, stride)
+                yield tap, seen, slice(first, last + 1)
+
+    every = slice(None)
+    for i, seen_rows, rows in regions(height):
+        for j, seen_columns, columns in regions(width):
+            yield i, j, (every, seen_rows, seen_columns), (every, rows, columns)

@@ -1,0 +1,434 @@
+"""Predictions once, then every judgement derived from them.
+
+Run the network over a part of the data with `collect_predictions`; accuracy,
+confusion matrix, calibration and the worst mistakes then come from the stored
+log-probabilities, without a second pass.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cifar_helpers.data import CLASSES, MEAN, LabelledImages, normalise
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What a network said about N images with K classes, and the truth.
+
+    A wrong shape or value raises `ValueError`, a wrong dtype `TypeError`.
+    """
+
+    log_probabilities: Tensor  # (N, K) float32 on the CPU, natural logarithm
+    labels: Tensor  # (N,) int64 on the CPU
+    classes: tuple[str, ...] = CLASSES
+
+    def __post_init__(self) -> None:
+        check_log_probabilities(self.log_probabilities, len(self.classes))
+        check_labels(self.labels, len(self.classes))
+        if len(self.log_probabilities) != len(self.labels):
+            raise ValueError(
+                f"got {len(self.log_probabilities)} rows of log-probabilities for "
+                f"{len(self.labels)} labels: pass one row per label"
+            )
+        if len(self.labels) == 0:
+            raise ValueError("got no predictions: pass at least one image")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def probabilities(self) -> Tensor:
+        """Probability of each class, (N, K), rows sum to one."""
+        return self.log_probabilities.exp()
+
+    @property
+    def predicted(self) -> Tensor:
+        """Index of the most probable class, (N,) int64."""
+        return self.log_probabilities.argmax(dim=1)
+
+    @property
+    def confidence(self) -> Tensor:
+        """Probability of the predicted class, (N,)."""
+        return self.log_probabilities.amax(dim=1).exp()
+
+    @property
+    def correct(self) -> Tensor:
+        """Whether each prediction is right, (N,) bool."""
+        return self.predicted == self.labels
+
+    @property
+    def accuracy_percent(self) -> float:
+        """Share of right predictions, in percent."""
+        return 100.0 * int(self.correct.sum()) / len(self)
+
+    @property
+    def mean_loss(self) -> float:
+        """Mean negative log-likelihood of the true class, in nats."""
+        true_class = self.log_probabilities.gather(1, self.labels[:, None])  # (N, 1)
+        return -float(true_class.double().sum()) / len(self)
+
+    def with_temperature(self, temperature: float) -> "Predictions":
+        """The same predictions with every logit divided by `temperature`.
+
+        Above one softens the probabilities, below one sharpens them; the predicted
+        class stays (Guo et al. 2017, equation 9). `ValueError` unless positive.
+        """
+        if not (math.isfinite(temperature) and temperature > 0):
+            raise ValueError(f"temperature must be above 0, got {temperature}")
+        scaled = (self.log_probabilities / temperature).log_softmax(dim=1)
+        return replace(self, log_probabilities=scaled)
+
+
+def check_log_probabilities(log_probabilities: Tensor, classes: int) -> None:
+    """Raise unless these are (N, classes) float32 log-probabilities on the CPU."""
+    if not isinstance(log_probabilities, Tensor):
+        kind = type(log_probabilities).__name__
+        raise TypeError(f"log_probabilities must be a torch tensor, got {kind}")
+    if log_probabilities.dtype != torch.float32:
+        got = log_probabilities.dtype
+        raise TypeError(f"log_probabilities must be float32, got {got}: call .float()")
+    if log_probabilities.device.type != "cpu":
+        got = log_probabilities.device
+        raise ValueError(f"log_probabilities are on {got}: call .cpu()")
+    shape = tuple(log_probabilities.shape)
+    if len(shape) != 2 or shape[1] != classes:
+        raise ValueError(
+            f"log_probabilities must have shape (N, {classes}), one column per "
+            f"class, got {shape}"
+        )
+    if not torch.isfinite(log_probabilities).all():
+        raise ValueError("log_probabilities hold values that are not finite")
+    sums = log_probabilities.double().exp().sum(dim=1)  # (N,)
+    if len(sums) and float((sums - 1).abs().max()) > 1e-2:  # lets bfloat16 pass
+        worst = float(sums[(sums - 1).abs().argmax()])
+        raise ValueError(
+            f"the probabilities of one image sum to {worst:.4g} instead of 1: end "
+            "the model with nn.LogSoftmax(dim=1)"
+        )
+
+
+def check_labels(labels: Tensor, classes: int) -> None:
+    """Raise unless these are (N,) int64 labels below `classes` on the CPU."""
+    if not isinstance(labels, Tensor):
+        raise TypeError(f"labels must be a torch tensor, got {type(labels).__name__}")
+    if labels.dtype != torch.int64:
+        raise TypeError(f"labels must be int64, got {labels.dtype}: call .long()")
+    if labels.device.type != "cpu":
+        raise ValueError(f"labels are on {labels.device}: call .cpu()")
+    if labels.ndim != 1:
+        raise ValueError(f"labels must have shape (N,), got {tuple(labels.shape)}")
+    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+        raise ValueError(
+            f"labels must lie between 0 and {classes - 1}, got "
+            f"{int(labels.min())} to {int(labels.max())}"
+        )
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode and no gradients inside the `with`; afterwards as before.
+
+    The mode of every submodule is restored one by one, so a frozen batch norm in a
+    model that trains stays frozen.
+    """
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
+
+
+def device_of(model: nn.Module, device: torch.device | str | None) -> torch.device:
+    """The device that `model` computes on; `ValueError` if `device` is another."""
+    first = next(model.parameters(), next(model.buffers(), None))
+    if first is None:  # nothing to hold: such a model runs anywhere
+        return torch.device(device or "cpu")
+    if device is None:
+        return first.device
+    wanted = torch.device(device)
+    same_index = wanted.index is None or wanted.index == first.device.index
+    if wanted.type != first.device.type or not same_index:
+        raise ValueError(
+            f"the model is on {first.device}, asked for {wanted}: call "
+            f'model.to("{wanted}") first'
+        )
+    return first.device
+
+
+def collect_predictions(
+    model: nn.Module,
+    data: LabelledImages,
+    batch_size: int = 500,
+    device: torch.device | str | None = None,
+    flip: bool = False,
+) -> Predictions:
+    """Run `model` once over all images of `data` and keep its log-probabilities.
+
+    `model` maps normalised float images (N, 3, 32, 32) to log-probabilities
+    (N, 10); it runs in evaluation mode, on its own device, and is left as it was.
+    `flip=True` averages the probabilities of each image and of its mirror image
+    (test-time augmentation: report such an accuracy apart).
+    A bad batch size, device or output raises `ValueError`, other data `TypeError`.
+    """
+    if not isinstance(data, LabelledImages):
+        kind = type(data).__name__
+        raise TypeError(f"data must be LabelledImages, such as data.test, got {kind}")
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    if len(data) == 0:
+        raise ValueError("got no images: pass at least one")
+    target = device_of(model, device)
+    batches = []
+    with evaluating(model):
+        for images in data.images.split(batch_size):
+            inputs = normalise(images.to(target))  # (B, 3, 32, 32)
+            outputs = model(inputs).float()  # (B, 10)
+            if flip:
+                mirrored = model(inputs.flip(dims=(3,))).float()  # (B, 10)
+                outputs = torch.logaddexp(outputs, mirrored) - math.log(2)
+            batches.append(outputs.cpu())
+    return Predictions(torch.cat(batches), data.labels.cpu())
+
+
+def confusion_matrix(
+    predictions: Predictions, normalise: str | None = None
+) -> np.ndarray:
+    """Count images by true class (row) and predicted class (column), (K, K) int64.
+
+    `normalise="true"` divides each row by its sum: fractions of the true class, so
+    the diagonal is the recall (a class without images gives a row of zeros).
+    """
+    from sklearn import metrics
+
+    if normalise not in (None, "true"):
+        raise ValueError(f'normalise must be None or "true", got {normalise!r}')
+    return metrics.confusion_matrix(
+        predictions.labels.numpy(),
+        predictions.predicted.numpy(),
+        labels=range(len(predictions.classes)),
+        normalize=normalise,
+    )  # (K, K)
+
+
+def per_class_report(predictions: Predictions) -> dict[str, dict[str, float]]:
+    """Judge each class by itself; keys are the names of the classes.
+
+    Each value holds `precision_percent` (of what was called so, how much is right),
+    `recall_percent` (of what is so, how much was found), `f1_percent` (their
+    harmonic mean) and `support` (number of images). NaN where nothing was called so,
+    or where there is no image of the class.
+    """
+    from sklearn.metrics import precision_recall_fscore_support
+
+    precision, recall, f1, support = precision_recall_fscore_support(
+        predictions.labels.numpy(),
+        predictions.predicted.numpy(),
+        labels=range(len(predictions.classes)),
+        zero_division=np.nan,
+    )  # (K,) each
+    return {
+        name: {
+            "precision_percent": 100.0 * float(precision[index]),
+            "recall_percent": 100.0 * float(recall[index]),
+            "f1_percent": 100.0 * float(f1[index]),
+            "support": int(support[index]),
+        }
+        for index, name in enumerate(predictions.classes)
+    }
+
+
+def most_confident_mistakes(predictions: Predictions, count: int = 16) -> Tensor:
+    """Indices of the wrong predictions, the most confident first.
+
+    At most `count` of them, as an int64 tensor; ties keep the order of the images.
+    """
+    if count < 1:
+        raise ValueError(f"count must be at least 1, got {count}")
+    wrong = (~predictions.correct).nonzero().flatten()  # (number of mistakes,)
+    order = predictions.confidence[wrong].argsort(descending=True, stable=True)
+    return wrong[order[:count]]
+
+
+def most_confused_pairs(
+    predictions: Predictions, count: int = 5
+) -> list[tuple[str, str, int]]:
+    """The most frequent mistakes, as (true class, predicted class, images).
+
+    At most `count` of them, the most frequent first; pairs that never occur are left
+    out.
+    """
+    if count < 1:
+        raise ValueError(f"count must be at least 1, got {count}")
+    matrix = confusion_matrix(predictions)  # (K, K)
+    np.fill_diagonal(matrix, 0)
+    order = np.argsort(-matrix, axis=None, kind="stable")[:count]
+    pairs = zip(*np.unravel_index(order, matrix.shape), strict=True)
+    names = predictions.classes
+    return [
+        (names[true], names[predicted], int(matrix[true, predicted]))
+        for true, predicted in pairs
+        if matrix[true, predicted] > 0
+    ]
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """How well confidence agrees with accuracy, in bins of confidence.
+
+    `confidence` and `accuracy` are means over the images of a bin, as fractions, NaN
+    where a bin is empty.
+    """
+
+    bin_edges: np.ndarray  # (bins + 1,) from 0 to 1; bin m holds (edge m, edge m+1]
+    confidence: np.ndarray  # (bins,)
+    accuracy: np.ndarray  # (bins,)
+    count: np.ndarray  # (bins,) images
+    expected_calibration_error_percent: float
+
+
+def calibration(predictions: Predictions, bins: int = 15) -> Calibration:
+    """Compare confidence with accuracy in `bins` equal bins of confidence.
+
+    The expected calibration error is the mean gap between the two, weighted by the
+    images in each bin (Guo et al. 2017, "On Calibration of Modern Neural Networks",
+    equation 3), in percent.
+    """
+    if bins < 1:
+        raise ValueError(f"bins must be at least 1, got {bins}")
+    edges = torch.linspace(0, 1, bins + 1, dtype=torch.float64)
+    confidence = predictions.confidence.double()  # (N,)
+    place = torch.bucketize(confidence, edges[1:-1])  # (N,) index of the bin
+    count = torch.bincount(place, minlength=bins)  # (bins,)
+    confidence_sum = torch.bincount(place, confidence, minlength=bins)
+    correct_sum = torch.bincount(place, predictions.correct.double(), minlength=bins)
+    gap = (correct_sum - confidence_sum).abs().sum() / len(predictions)
+    return Calibration(
+        bin_edges=edges.numpy(),
+        confidence=(confidence_sum / count).numpy(),  # 0 / 0 gives NaN
+        accuracy=(correct_sum / count).numpy(),
+        count=count.numpy(),
+        expected_calibration_error_percent=100.0 * float(gap),
+    )
+
+
+def fit_temperature(predictions: Predictions) -> float:
+    """The temperature that gives these predictions the lowest mean loss.
+
+    Fit it on validation predictions, then call `with_temperature` on those of the
+    test set (Guo et al. 2017, section 4.2). The search is bounded to 0.05 … 20.
+    """
+    from scipy.optimize import minimize_scalar  # scikit-learn depends on scipy
+
+    def loss(log_temperature: float) -> float:
+        return predictions.with_temperature(math.exp(log_temperature)).mean_loss
+
+    bounds = (math.log(0.05), math.log(20.0))
+    found = minimize_scalar(loss, bounds=bounds, method="bounded")
+    return math.exp(found.x)
+
+
+def wilson_interval(correct: int, total: int, z: float = 1.96) -> tuple[float, float]:
+    """The error bar of an accuracy: (low, high) in percent.
+
+    `correct` of `total` images are right; `z` = 1.96 standard deviations gives 95 %.
+    It covers the chance in drawing the test images, not that of training. Source:
+    Wilson 1927, "Probable Inference, the Law of Succession, and Statistical
+    Inference".
+    """
+    if total < 1 or not 0 <= correct <= total:
+        raise ValueError(
+            f"need 0 <= correct <= total and total >= 1, got {correct} of {total}"
+        )
+    if not z > 0:
+        raise ValueError(f"z must be above 0, got {z}")
+    share = correct / total
+    centre = share + z**2 / (2 * total)
+    spread = z * math.sqrt(share * (1 - share) / total + z**2 / (4 * total**2))
+    scale = 100.0 / (1 + z**2 / total)
+    return max(0.0, scale * (centre - spread)), min(100.0, scale * (centre + spread))
+
+
+def class_activation_map(features: Tensor, weights: Tensor) -> Tensor:
+    """What each place of the last feature map adds to each class's score.
+
+    `features` (N, C, H, W) go into global average pooling, `weights` (K, C) are those
+    of the linear layer behind it; returns (N, K, H, W). The mean of a map over its
+    places is the class's logit without the bias. Source: Zhou et al. 2016, "Learning
+    Deep Features for Discriminative Localization", equation 2.
+    """
+    if features.ndim != 4:
+        shape = tuple(features.shape)
+        raise ValueError(f"features must have shape (N, C, H, W), got {shape}")
+    if weights.ndim != 2 or weights.shape[1] != features.shape[1]:
+        raise ValueError(
+            f"weights must have shape (K, {features.shape[1]}), one column per "
+            f"feature channel, got {tuple(weights.shape)}"
+        )
+    return torch.einsum("nchw,kc->nkhw", features, weights)  # (N, K, H, W)
+
+
+def patch_masks(height: int, width: int, patch: int, stride: int) -> Tensor:
+    """A mask per position of a square patch on a grid, (P, height, width) bool.
+
+    The last row and column of the grid touch the border whatever the stride.
+    """
+    if not 1 <= patch <= min(height, width):
+        limit = min(height, width)
+        raise ValueError(f"patch must lie between 1 and {limit} pixels, got {patch}")
+    if not 1 <= stride <= patch:
+        raise ValueError(
+            f"stride must lie between 1 and the patch's {patch} pixels, so that no "
+            f"pixel is left out, got {stride}"
+        )
+    tops = sorted({*range(0, height - patch + 1, stride), height - patch})
+    lefts = sorted({*range(0, width - patch + 1, stride), width - patch})
+    masks = torch.zeros(len(tops) * len(lefts), height, width, dtype=torch.bool)
+    places = ((top, left) for top in tops for left in lefts)
+    for mask, (top, left) in zip(masks, places, strict=True):
+        mask[top : top + patch, left : left + patch] = True
+    return masks
+
+
+def occlusion_map(
+    model: nn.Module,
+    image: Tensor,
+    label: int,
+    patch: int = 6,
+    stride: int = 2,
+    batch_size: int = 250,
+) -> Tensor:
+    """How much the probability of class `label` drops when a place is covered.
+
+    `image` is uint8 (3, H, W). A square of `patch` pixels in the data's mean colour, a
+    grey, moves over it by `stride`; each pixel of the returned (H, W) float32 map is
+    the mean drop over the patches that cover it. Negative: covering it helps the
+    class. Source: Zeiler & Fergus 2014, "Visualizing and Understanding Convolutional
+    Networks", section 4.2.
+    """
+    if image.ndim != 3 or image.shape[0] != 3 or image.dtype != torch.uint8:
+        raise ValueError(
+            f"image must be uint8 of shape (3, H, W), got {image.dtype} "
+            f"{tuple(image.shape)}"
+        )
+    device = device_of(model, None)
+    masks = patch_masks(*image.shape[1:], patch, stride)  # (P, H, W)
+    grey = (255 * torch.tensor(MEAN)).round().to(torch.uint8)[:, None, None]
+    covered = torch.where(masks[:, None], grey, image.cpu())  # (P, 3, H, W)
+    pictures = torch.cat([image.cpu()[None], covered])  # (1 + P, 3, H, W)
+    with evaluating(model):
+        outputs = [model(normalise(b.to(device))) for b in pictures.split(batch_size)]
+    probabilities = torch.cat(outputs).float().exp().cpu()  # (1 + P, K)
+    classes = probabilities.shape[1]
+    if not 0 <= label < classes:
+        raise ValueError(f"label must lie between 0 and {classes - 1}, got {label}")
+    drops = probabilities[0, label] - probabilities[1:, label]  # (P,)
+    return torch.einsum("p,phw->hw", drops, masks.float()) / masks.sum(dim=0)

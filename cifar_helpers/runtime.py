@@ -1,0 +1,89 @@
+"""Seed, device, versions, and where the package's files live."""
+
+import os
+import platform
+import random
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import torch
+
+PACKAGE = Path(__file__).resolve().parent
+WEIGHTS = PACKAGE / "weights"
+RESULTS = PACKAGE / "results"
+
+
+def seed_everything(seed: int) -> torch.Generator:
+    """Seed Python, NumPy and torch; return a fresh CPU generator with the same seed."""
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 (libraries that still use the global state)
+    torch.manual_seed(seed)
+    return torch.Generator().manual_seed(seed)
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """The named device; `"auto"` is the fastest: CUDA, then MPS, then CPU.
+
+    Raises ValueError where the named device is not there.
+    """
+    available = ["cpu"]
+    if torch.backends.mps.is_available():
+        available.insert(0, "mps")
+    if torch.cuda.is_available():
+        available.insert(0, "cuda")
+    if name == "auto":
+        return torch.device(available[0])
+    if name.split(":")[0] not in available:
+        raise ValueError(
+            f"device {name!r} is not there; this machine has {available}. "
+            'Use "auto" to take the fastest.'
+        )
+    return torch.device(name)
+
+
+def autocast_dtype(device: torch.device) -> torch.dtype:
+    """The number format that is fastest for matrix products without losing training.
+
+    bfloat16 where the hardware multiplies it (GPUs since Ampere, CPUs with AVX-512-BF16
+    or AMX), float32 elsewhere: a CPU without such instructions only emulates bfloat16,
+    and is many times slower with it.
+    """
+    if device.type == "cuda" and torch.cuda.is_bf16_supported(
+        including_emulation=False
+    ):
+        return torch.bfloat16
+    if device.type == "cpu" and _cpu_multiplies_bfloat16():
+        return torch.bfloat16
+    return torch.float32
+
+
+def _cpu_multiplies_bfloat16() -> bool:
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, check, lambda: False)() for check in checks)
+
+
+def describe_machine(device: torch.device | str = "cpu") -> dict:
+    """What stands beside a measurement: hardware, cores, versions."""
+    device = torch.device(device)
+    if device.type == "cuda":
+        hardware = torch.cuda.get_device_name(device)
+    else:
+        hardware = f"{_cpu_name()}, {torch.get_num_threads()} threads"
+    return {
+        "hardware": hardware,
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "torch": torch.__version__.split("+")[0],
+        "numpy": metadata.version("numpy"),
+    }
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(
+            line.split(":")[1].strip() for line in lines if "model name" in line
+        )
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

@@ -1,0 +1,446 @@
+"""Training: one loop for GPU and CPU, with the data in memory.
+
+    python -m cifar_helpers.training --preset baseline --seed 0 --out runs/baseline
+
+trains from a shell, resumes where it was interrupted, and writes weights, card and
+history. In a notebook, `fit` does the same and returns the trained network.
+"""
+
+import argparse
+import csv
+import json
+import math
+import os
+import time
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm.auto import tqdm
+
+from cifar_helpers import augment, runtime
+from cifar_helpers.data import (
+    FULL_SHA256,
+    Batches,
+    LabelledImages,
+    load_cifar10,
+    normalise,
+    split,
+)
+from cifar_helpers.model import (
+    CIFAR10Net,
+    NetConfig,
+    count_multiply_adds,
+    count_parameters,
+)
+
+CHECK_EVERY = 50  # steps between looks at the losses: each look makes a GPU wait
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A recipe. Impossible values raise ValueError with the reason."""
+
+    epochs: int = 18
+    batch_size: int = 64  # images per step
+    optimizer: str = "sgd"  # "sgd" (Nesterov momentum) or "adamw"
+    learning_rate: float = 0.1  # the highest, reached after the warm-up
+    momentum: float = 0.9  # of SGD
+    weight_decay: float = 5e-4  # of convolution and linear weights only
+    warmup_share: float = 0.2  # of all steps: the rate rises linearly, then falls to 0
+    label_smoothing: float = 0.1  # probability spread over all classes
+    average_decay: float = 0.998  # of the weights' moving average, per step
+    crop_padding: int = 4  # pixels; 0 for no random crop
+    flip: bool = True
+    cutout_size: int = 0  # pixels; 0 for none
+    mixup_alpha: float = 0.0  # 0 for none
+    precision: str = "auto"  # "float32", "bfloat16", or the faster on this device
+    compile: bool = False  # torch.compile, where a compiler is installed
+    seed: int = 0
+
+    def __post_init__(self):
+        for name in ("epochs", "batch_size", "learning_rate"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
+        for name in ("momentum", "warmup_share", "label_smoothing", "average_decay"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must be in [0, 1), not {getattr(self, name)}")
+        for name in ("weight_decay", "crop_padding", "cutout_size", "mixup_alpha"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative: {getattr(self, name)}")
+        for name, choices in (
+            ("optimizer", ("sgd", "adamw")),
+            ("precision", ("auto", "float32", "bfloat16")),
+        ):
+            if getattr(self, name) not in choices:
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r}: choose from {choices}"
+                )
+
+
+PRESETS = {"baseline": (NetConfig(), TrainConfig())}
+
+
+class LossNotFinite(RuntimeError):
+    """The loss became NaN or infinite; the message says at which step."""
+
+
+class Trainer:
+    """What changes during a run: weights, their average, optimizer, random draws."""
+
+    def __init__(self, model: nn.Module, config: TrainConfig, steps: int):
+        self.config = config
+        self.device = next(model.parameters()).device
+        self.model = model.to(memory_format=torch.channels_last)
+        self.forward = torch.compile(model) if config.compile else model
+        self.averaged = AveragedModel(
+            model,
+            multi_avg_fn=get_ema_multi_avg_fn(config.average_decay),
+            use_buffers=True,  # batch norm's statistics belong to the weights
+        )
+        self.optimizer = make_optimizer(model, config)
+        self.scheduler = torch.optim.lr_scheduler.LambdaLR(
+            self.optimizer, lambda step: rate_factor(step, steps, config.warmup_share)
+        )
+        self.generator = torch.Generator(self.device).manual_seed(config.seed)
+        self.dtype = runtime.autocast_dtype(self.device)
+        if config.precision != "auto":
+            self.dtype = getattr(torch, config.precision)
+        self.step = 0
+
+    def train_step(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """One update from uint8 images; returns the mean loss and the right answers."""
+        inputs, targets = self.augmented(images, labels)
+        with self.autocast():
+            log_probabilities = self.forward(inputs)  # (N, 10)
+        loss = soft_cross_entropy(log_probabilities.float(), targets)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        self.scheduler.step()
+        self.averaged.update_parameters(self.model)
+        self.step += 1
+        return loss.detach(), (log_probabilities.argmax(1) == labels).sum()
+
+    def augmented(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Float inputs (N, 3, 32, 32) and target probabilities (N, classes)."""
+        c, draw = self.config, self.generator
+        if c.crop_padding:
+            images = augment.random_crop(images, c.crop_padding, draw)
+        if c.flip:
+            images = augment.random_flip(images, draw)
+        if c.cutout_size:
+            images = augment.cutout(images, c.cutout_size, draw)
+        inputs = normalise(images).contiguous(memory_format=torch.channels_last)
+        targets = augment.one_hot(labels, self.model.config.classes, c.label_smoothing)
+        return augment.mixup(inputs, targets, c.mixup_alpha, draw)
+
+    def autocast(self):
+        """Runs matrix products in `self.dtype`; does nothing for float32."""
+        enabled = self.dtype != torch.float32
+        return torch.autocast(self.device.type, self.dtype, enabled=enabled)
+
+    def state(self) -> dict:
+        """Everything that a later process needs to go on exactly from here."""
+        return {
+            "model": self.model.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "generator": self.generator.get_state(),
+            "torch_generator": torch.get_rng_state(),  # dropout draws from it
+            "step": self.step,
+        }
+
+    def load_state(self, state: dict) -> None:
+        """The inverse of `state`."""
+        for name in ("model", "averaged", "optimizer", "scheduler"):
+            getattr(self, name).load_state_dict(state[name])
+        self.generator.set_state(state["generator"].cpu())
+        torch.set_rng_state(state["torch_generator"].cpu())
+        self.step = state["step"]
+
+
+def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    """SGD with Nesterov momentum, or AdamW (Loshchilov & Hutter 2019, algorithm 2).
+
+    Biases and batch normalisation's two numbers per channel are not decayed.
+    """
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim <= 1]
+    groups = [
+        {"params": decayed, "weight_decay": config.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=config.learning_rate)
+    return torch.optim.SGD(
+        groups,
+        lr=config.learning_rate,
+        momentum=config.momentum,
+        nesterov=config.momentum > 0,
+    )
+
+
+def rate_factor(step: int, steps: int, warmup_share: float) -> float:
+    """Share of the highest learning rate at a step: a linear rise, then half a cosine.
+
+    The decay is that of Loshchilov & Hutter 2017 (SGDR, equation 5), without restarts.
+    """
+    warmup = warmup_share * steps
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    progress = min((step - warmup) / max(steps - warmup, 1), 1.0)
+    return 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def soft_cross_entropy(log_probabilities: Tensor, targets: Tensor) -> Tensor:
+    """Mean over the batch of -sum(targets * log_probabilities), both (N, classes)."""
+    return -(targets * log_probabilities).sum(dim=1).mean()
+
+
+def train_one_epoch(trainer: Trainer, batches: Batches, progress=None) -> dict:
+    """One pass over the data; sums are divided once: a short last batch counts right.
+
+    Returns `seconds`, `learning_rate` (of the last step), `train_loss` and
+    `train_accuracy_percent` (both while training, on augmented images). Raises
+    LossNotFinite with the step at which the loss ceased to be a number.
+    """
+    started = time.perf_counter()
+    trainer.model.train()
+    loss_sum = torch.zeros((), device=trainer.device)
+    correct = torch.zeros((), dtype=torch.int64, device=trainer.device)
+    seen, losses = 0, []
+    for images, labels in batches:
+        loss, right = trainer.train_step(images, labels)
+        loss_sum += loss * len(labels)
+        correct += right
+        seen += len(labels)
+        losses.append(loss)
+        if len(losses) == CHECK_EVERY:
+            _check_finite(losses, trainer)
+            losses.clear()
+        if progress is not None:
+            progress.update(len(labels))
+    _check_finite(losses, trainer)
+    return {
+        "seconds": time.perf_counter() - started,
+        "learning_rate": trainer.scheduler.get_last_lr()[0],
+        "train_loss": loss_sum.item() / seen,
+        "train_accuracy_percent": 100 * correct.item() / seen,
+    }
+
+
+def _check_finite(losses: list[Tensor], trainer: Trainer) -> None:
+    bad = (~torch.isfinite(torch.stack(losses))).nonzero() if losses else ()
+    if len(bad):
+        step = trainer.step - len(losses) + bad[0].item() + 1
+        raise LossNotFinite(
+            f"the loss is not finite at step {step} (learning rate "
+            f"{trainer.config.learning_rate}): lower the learning rate, lengthen the "
+            "warm-up, or look for broken images or labels"
+        )
+
+
+@torch.inference_mode()
+def evaluate(model: nn.Module, data: LabelledImages, batch_size: int = 500) -> dict:
+    """`loss` (mean negative log-likelihood) and `accuracy_percent` on `data`."""
+    was_training = model.training
+    model.eval()
+    loss_sum, correct = 0.0, 0
+    for images, labels in Batches(data, batch_size):
+        inputs = normalise(images).contiguous(memory_format=torch.channels_last)
+        log_probabilities = model(inputs)  # (N, classes)
+        loss_sum -= log_probabilities.gather(1, labels[:, None]).sum().item()
+        correct += (log_probabilities.argmax(1) == labels).sum().item()
+    model.train(was_training)
+    return {"loss": loss_sum / len(data), "accuracy_percent": 100 * correct / len(data)}
+
+
+def fit(
+    model: CIFAR10Net,
+    data: LabelledImages,
+    config: TrainConfig,
+    validation: LabelledImages | None = None,
+    on_epoch=None,
+    checkpoint: str | Path | None = None,
+) -> tuple[CIFAR10Net, list[dict]]:
+    """Train `model` where it lies; return the averaged network and the history.
+
+    The history has one row per epoch: `epoch`, what `train_one_epoch` returns, and
+    `validation_loss` and `validation_accuracy_percent` of the averaged weights if there
+    is a `validation` part. `on_epoch(history)` is called after every epoch. With
+    `checkpoint`, a path, the run is saved there after every epoch, and goes on from
+    there if the file exists. Raises LossNotFinite; ValueError for an empty data set or
+    a checkpoint of another run.
+    """
+    if len(data) == 0:
+        raise ValueError("there are no images to train on")
+    device = next(model.parameters()).device
+    data, validation = data.to(device), validation and validation.to(device)
+    steps = config.epochs * math.ceil(len(data) / config.batch_size)
+    trainer = Trainer(model, config, steps)
+    history = _resume(trainer, checkpoint, len(data))
+    batches = Batches(
+        data, config.batch_size, shuffle=True, generator=trainer.generator
+    )
+    total, done = config.epochs * len(data), len(history) * len(data)
+    with tqdm(total=total, initial=done, unit=" images", unit_scale=True) as progress:
+        for epoch in range(len(history) + 1, config.epochs + 1):
+            row = {"epoch": epoch, **train_one_epoch(trainer, batches, progress)}
+            if validation is not None:
+                result = evaluate(trainer.averaged.module, validation)
+                row |= {f"validation_{name}": result[name] for name in result}
+            history.append(row)
+            progress.set_postfix_str(f"epoch {epoch}, loss {row['train_loss']:.3f}")
+            _save_checkpoint(trainer, history, checkpoint, len(data))
+            if on_epoch is not None:
+                on_epoch(history)
+    return trainer.averaged.module.eval(), history
+
+
+def _run_identity(trainer: Trainer, images: int) -> dict:
+    """What two runs must share for one to go on from the other's checkpoint."""
+    identity = {"images": images, "recipe": asdict(trainer.config)}
+    return identity | {"network": _as_json(asdict(trainer.model.config))}
+
+
+def _save_checkpoint(trainer, history, path, images) -> None:
+    if path is None:
+        return
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    identity = _run_identity(trainer, images)
+    torch.save({**trainer.state(), "history": history, "identity": identity}, part)
+    os.replace(part, path)
+
+
+def _resume(trainer, path, images) -> list[dict]:
+    """Load the checkpoint if there is one; return its history, else an empty one."""
+    if path is None or not Path(path).exists():
+        return []
+    saved = torch.load(path, map_location=trainer.device, weights_only=True)
+    if saved["identity"] != _run_identity(trainer, images):
+        raise ValueError(
+            f"{path} belongs to a run with another network, recipe or data set; "
+            "move it away, or name another checkpoint"
+        )
+    trainer.load_state(saved)
+    return saved["history"]
+
+
+def _as_json(value):
+    """Tuples become lists, as they do in a file."""
+    return json.loads(json.dumps(value))
+
+
+def save_run(folder, name: str, model: CIFAR10Net, history: list[dict], card: dict):
+    """Write `<name>.safetensors`, `<name>.json` and `<name>.csv` into `folder`.
+
+    Card entries about the network are filled in from the model. Returns the card.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    card = {
+        "name": name,
+        "config": _as_json(asdict(model.config)),
+        "parameters": count_parameters(model),
+        "multiply_adds": count_multiply_adds(model),
+        **card,
+    }
+    tensors = {key: value.contiguous() for key, value in model.state_dict().items()}
+    save_file(tensors, folder / f"{name}.safetensors")
+    (folder / f"{name}.json").write_text(json.dumps(card, indent=2) + "\n")
+    with open(folder / f"{name}.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, history[-1].keys())
+        writer.writeheader()
+        writer.writerows(history)
+    return card
+
+
+def read_history(path: str | Path) -> list[dict]:
+    """The rows of a history file, with numbers as numbers."""
+    with open(path, newline="") as file:
+        return [
+            {
+                key: int(value) if key == "epoch" else float(value)
+                for key, value in r.items()
+            }
+            for r in csv.DictReader(file)
+        ]
+
+
+def train_preset(name: str, out, validation: int = 0, device="auto", **changes) -> dict:
+    """One run of a preset on the training set: files into `out`, the card returned.
+
+    `validation` images are held out and judged after every epoch. Otherwise all are
+    trained on and the test set is looked at, once, when the run is finished.
+    `changes` replace entries of the preset's TrainConfig.
+    """
+    network, recipe = PRESETS[name]
+    recipe = replace(recipe, **changes)
+    device = runtime.pick_device(device)
+    data = load_cifar10()
+    held_out, training = None, data.train
+    if validation:
+        training, held_out = split(data.train, validation, seed=0)
+    runtime.seed_everything(recipe.seed)
+    model = CIFAR10Net(network).to(device)
+    model, history = fit(
+        *(model, training, recipe, held_out),
+        on_epoch=lambda rows: print(json.dumps(rows[-1]), flush=True),
+        checkpoint=Path(out) / f"{name}.checkpoint",
+    )
+    card = {"recipe": asdict(recipe), "seed": recipe.seed, "data": data.source}
+    card |= {"training_images": len(training), **runtime.describe_machine(device)}
+    card["train_seconds"] = round(sum(row["seconds"] for row in history), 1)
+    if validation:
+        card["validation_accuracy_percent"] = history[-1]["validation_accuracy_percent"]
+    else:
+        card["test_accuracy_percent"] = evaluate(model, data.test.to(device))[
+            "accuracy_percent"
+        ]
+    if data.source == "full":
+        card["data_sha256"] = FULL_SHA256
+    return save_run(out, name, model.cpu(), history, card)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line: every entry of TrainConfig can be changed by its name."""
+    parser = argparse.ArgumentParser(
+        prog="python -m cifar_helpers.training",
+        description="Train a preset on CIFAR-10; run the same command again to resume.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--preset", choices=sorted(PRESETS), default="baseline")
+    parser.add_argument("--out", default="runs", help="folder for weights and history")
+    parser.add_argument("--validation", type=int, default=0, help="images held out")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    for field in fields(TrainConfig):
+        kind = type(field.default)
+        parse = (
+            (lambda text: text.lower() in ("1", "true", "yes"))
+            if kind is bool
+            else kind
+        )
+        parser.add_argument(
+            f"--{field.name.replace('_', '-')}",
+            type=parse,
+            help="default: the preset's",
+        )
+    options = vars(parser.parse_args(arguments))
+    names = {field.name for field in fields(TrainConfig)}
+    changes = {k: v for k, v in options.items() if k in names and v is not None}
+    card = train_preset(
+        *(options["preset"], options["out"], options["validation"], options["device"]),
+        **changes,
+    )
+    print(json.dumps(card, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,186 @@
+"""HTTP servers on loopback, good and bad, and a tiny archive that looks like CIFAR-10.
+
+The tiny archive is the same bytes in every process, so that a child process can expect
+what its parent serves.
+"""
+
+import contextlib
+import gzip
+import hashlib
+import io
+import pickle
+import re
+import tarfile
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+from torchvision.datasets import CIFAR10 as TorchvisionCIFAR10
+
+from cifar_helpers import data
+
+IMAGES_PER_BATCH = 10
+
+
+def tiny_batches() -> dict[str, bytes]:
+    """Six batches and the list of classes, as the original archive names them."""
+    random = np.random.default_rng(0)
+    files = {}
+    for name in [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]:
+        pixels = random.integers(0, 256, (IMAGES_PER_BATCH, 3072), dtype=np.uint8)
+        labels = random.permutation(IMAGES_PER_BATCH).tolist()
+        files[name] = pickle.dumps({"data": pixels, "labels": labels}, protocol=4)
+    files["batches.meta"] = pickle.dumps({"label_names": list(data.CLASSES)}, 4)
+    return files
+
+
+def tiny_arrays() -> dict[str, np.ndarray]:
+    """The four arrays of the tiny data set, worked out without the package."""
+    batches = [pickle.loads(content) for content in tiny_batches().values()]
+    parts = {"train": batches[:5], "test": batches[5:6]}
+    arrays = {}
+    for part, chosen in parts.items():
+        pixels = np.concatenate([batch["data"] for batch in chosen])
+        images = np.empty((len(pixels), 32, 32, 3), np.uint8)
+        for channel in range(3):  # 1,024 bytes of red, then green, then blue
+            plane = pixels[:, 1024 * channel : 1024 * (channel + 1)]
+            images[..., channel] = plane.reshape(-1, 32, 32)
+        arrays[f"{part}_images"] = images
+        labels = [label for batch in chosen for label in batch["labels"]]
+        arrays[f"{part}_labels"] = np.array(labels, np.uint8)
+    return arrays
+
+
+def tiny_archive() -> bytes:
+    """The tiny data set as a .tar.gz (about 185 kB; random pixels do not shrink)."""
+    raw = io.BytesIO()
+    with tarfile.open(fileobj=raw, mode="w") as tar:
+        for name, content in tiny_batches().items():
+            member = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return gzip.compress(raw.getvalue(), mtime=0)
+
+
+def expect_tiny_cifar10(setattr=setattr) -> None:
+    """Make the package and torchvision expect the tiny data set and short patience."""
+    md5 = {
+        name: hashlib.md5(content, usedforsecurity=False).hexdigest()
+        for name, content in tiny_batches().items()
+    }
+    archive_md5 = hashlib.md5(tiny_archive(), usedforsecurity=False).hexdigest()
+    names = [name for name in md5 if name.startswith("data_batch")]
+    setattr(TorchvisionCIFAR10, "tgz_md5", archive_md5)
+    setattr(TorchvisionCIFAR10, "train_list", [[name, md5[name]] for name in names])
+    setattr(TorchvisionCIFAR10, "test_list", [["test_batch", md5["test_batch"]]])
+    meta = {**TorchvisionCIFAR10.meta, "md5": md5["batches.meta"]}
+    setattr(TorchvisionCIFAR10, "meta", meta)
+    sha256 = {
+        name: hashlib.sha256(array.tobytes()).hexdigest()
+        for name, array in tiny_arrays().items()
+    }
+    setattr(data, "FULL_SHA256", sha256)
+    setattr(data, "MIRRORS", ())
+    setattr(data, "TIMEOUT_SECONDS", 1.0)
+    setattr(data, "WINDOW_SECONDS", 0.5)
+    setattr(data, "SLOW_BYTES_PER_SECOND", 100_000)
+    setattr(data, "STALLED_BYTES_PER_SECOND", 5_000)
+    setattr(data, "CHUNK_BYTES", 1 << 14)
+
+
+class Mirror:
+    """What a server does and what it was asked.
+
+    rate: bytes per second, None for as fast as it goes. stop_after: bytes of the body
+    after which it hangs up. status and ranges as in HTTP. silent: it never answers.
+    """
+
+    def __init__(
+        self,
+        body: bytes,
+        *,
+        content_type="application/gzip",
+        rate=None,
+        stop_after=None,
+        status=200,
+        ranges=True,
+        silent=False,
+    ):
+        self.body, self.content_type, self.status = body, content_type, status
+        self.rate, self.stop_after, self.ranges = rate, stop_after, ranges
+        self.silent = silent
+        self.asked = []  # the Range header of every request, None where it had none
+        self.sent_bytes = 0
+        self.closing = threading.Event()
+        self.url = None
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        mirror = self.server.mirror
+        mirror.asked.append(self.headers.get("Range"))
+        self.close_connection = True
+        if mirror.silent:
+            mirror.closing.wait(30)
+            return
+        start = self._start()
+        if start is None:
+            return
+        piece = mirror.body[start : mirror.stop_after]
+        step = len(piece) if mirror.rate is None else max(1, mirror.rate // 20)
+        with contextlib.suppress(OSError):  # the client may hang up, and should
+            for i in range(0, len(piece), step or 1):
+                self.wfile.write(piece[i : i + step])
+                mirror.sent_bytes += len(piece[i : i + step])
+                if mirror.rate is not None and mirror.closing.wait(0.05):
+                    return
+
+    def _start(self) -> int | None:
+        """Send the headers; the position from which to send, None for no body."""
+        mirror, total = self.server.mirror, len(self.server.mirror.body)
+        wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        start = int(wanted[1]) if wanted and mirror.ranges else 0
+        if start >= total > 0:
+            self.send_response(416)
+        elif start:
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes {start}-{total - 1}/{total}")
+        else:
+            self.send_response(mirror.status)
+        self.send_header("Content-Type", mirror.content_type)
+        self.send_header("Content-Length", str(max(0, total - start)))
+        self.end_headers()
+        return None if start >= total > 0 else start
+
+    def log_message(self, *arguments):
+        pass
+
+
+@contextlib.contextmanager
+def serving(*mirrors: Mirror):
+    """Serve every mirror on a port of its own; gives the list of addresses."""
+    servers = []
+    for mirror in mirrors:
+        server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+        server.daemon_threads, server.mirror = True, mirror
+        mirror.url = f"http://127.0.0.1:{server.server_port}/cifar-10-python.tar.gz"
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        servers.append(server)
+    try:
+        yield [mirror.url for mirror in mirrors]
+    finally:
+        for server in servers:
+            server.mirror.closing.set()
+            server.shutdown()
+            server.server_close()
+
+
+def wait_until(condition, seconds=30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError("the condition did not come true")
+        time.sleep(0.02)

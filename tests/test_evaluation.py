@@ -1,0 +1,413 @@
+"""Each judgement against a plain loop over the images."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from cifar_helpers import evaluation
+from cifar_helpers.data import CLASSES, MEAN, STD, LabelledImages
+from cifar_helpers.evaluation import Predictions, collect_predictions
+
+
+class TinyNet(nn.Module):
+    """Stands in for the network: dropout and batch norm behave by mode."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolution = nn.Conv2d(3, 8, 3, stride=4)
+        self.norm = nn.BatchNorm2d(8)
+        self.dropout = nn.Dropout(0.5)
+        self.linear = nn.Linear(8, 10)
+
+    def forward(self, images):
+        features = self.norm(self.convolution(images)).relu()  # (N, 8, 8, 8)
+        pooled = self.dropout(features.mean(dim=(2, 3)))  # (N, 8)
+        return self.linear(4 * pooled).log_softmax(dim=1)  # (N, 10)
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return TinyNet()
+
+
+@pytest.fixture(scope="module")
+def data():
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randint(0, 256, (37, 3, 32, 32), generator=generator)
+    labels = torch.randint(0, 10, (37,), generator=generator)
+    return LabelledImages(images.to(torch.uint8), labels)
+
+
+@pytest.fixture(scope="module")
+def predictions():
+    """300 predictions, about half of them right; no class is missing."""
+    generator = torch.Generator().manual_seed(2)
+    labels = torch.randint(0, 10, (300,), generator=generator)
+    logits = torch.randn(300, 10, generator=generator)
+    logits[torch.arange(300), labels] += 1.5
+    return Predictions((2 * logits).log_softmax(dim=1), labels)
+
+
+def rows_of(predictions):
+    """(probabilities, label) per image as plain Python numbers."""
+    probabilities = [[math.exp(v) for v in row] for row in
+                     predictions.log_probabilities.tolist()]  # fmt: skip
+    return list(zip(probabilities, predictions.labels.tolist(), strict=True))
+
+
+def normalised_by_hand(image):
+    channels = [(image[c] / 255 - MEAN[c]) / STD[c] for c in range(3)]
+    return torch.stack(channels)
+
+
+# Predictions
+
+
+def test_predictions_agree_with_a_loop(predictions):
+    right, loss = 0, 0.0
+    for index, (probabilities, label) in enumerate(rows_of(predictions)):
+        best = max(range(10), key=probabilities.__getitem__)
+        right += best == label
+        loss -= math.log(probabilities[label])
+        assert predictions.predicted[index] == best
+        assert predictions.correct[index] == (best == label)
+        assert float(predictions.confidence[index]) == pytest.approx(
+            probabilities[best], rel=1e-5
+        )
+    assert 50 < right < 290  # both kinds occur
+    assert len(predictions) == 300
+    assert predictions.accuracy_percent == pytest.approx(100 * right / 300)
+    assert predictions.mean_loss == pytest.approx(loss / 300, rel=1e-6)
+    torch.testing.assert_close(predictions.probabilities.sum(1), torch.ones(300))
+
+
+def test_temperature_divides_the_logits():
+    logits = torch.tensor([[2.0, 1.0, -1.0]])
+    labels = torch.tensor([0])
+    classes = ("a", "b", "c")
+    softer = Predictions(logits.log_softmax(1), labels, classes).with_temperature(4)
+    exponentials = [math.exp(v / 4) for v in (2, 1, -1)]
+    expected = [v / sum(exponentials) for v in exponentials]
+    assert softer.probabilities[0].tolist() == pytest.approx(expected, rel=1e-5)
+    assert softer.classes == classes
+
+
+@pytest.mark.parametrize("temperature", [0, -1, math.nan, math.inf])
+def test_wrong_temperature(predictions, temperature):
+    with pytest.raises(ValueError, match="temperature must be above 0"):
+        predictions.with_temperature(temperature)
+
+
+UNIFORM = torch.full((4, 10), -math.log(10))
+LABELS = torch.tensor([0, 3, 9, 9])
+
+
+@pytest.mark.parametrize(
+    ("log_probabilities", "labels", "error", "message"),
+    [
+        (UNIFORM.numpy(), LABELS, TypeError, "torch tensor, got ndarray"),
+        (UNIFORM.double(), LABELS, TypeError, "float32, got torch.float64"),
+        (UNIFORM[:, :9], LABELS, ValueError, r"shape \(N, 10\).*got \(4, 9\)"),
+        (UNIFORM[0], LABELS, ValueError, r"shape \(N, 10\).*got \(10,\)"),
+        (UNIFORM[:3], LABELS, ValueError, "got 3 rows .* for 4 labels"),
+        (UNIFORM[:0], LABELS[:0], ValueError, "no predictions"),
+        (UNIFORM * math.nan, LABELS, ValueError, "not finite"),
+        (UNIFORM + 1, LABELS, ValueError, "sum to 2.718.*LogSoftmax"),
+        (UNIFORM, LABELS.tolist(), TypeError, "torch tensor, got list"),
+        (UNIFORM, LABELS.int(), TypeError, "int64, got torch.int32"),
+        (UNIFORM, LABELS[:, None], ValueError, r"shape \(N,\), got \(4, 1\)"),
+        (UNIFORM, LABELS + 1, ValueError, "between 0 and 9, got 1 to 10"),
+        (UNIFORM, LABELS - 1, ValueError, "between 0 and 9, got -1 to 8"),
+        (UNIFORM.to("meta"), LABELS, ValueError, "on meta: call .cpu()"),
+        (UNIFORM, LABELS.to("meta"), ValueError, "on meta: call .cpu()"),
+    ],
+)
+def test_wrong_predictions(log_probabilities, labels, error, message):
+    with pytest.raises(error, match=message):
+        Predictions(log_probabilities, labels)
+
+
+# Collecting
+
+
+def test_collecting_runs_every_image_once_in_evaluation_mode(model, data):
+    predictions = collect_predictions(model, data, batch_size=8)  # last batch has 5
+    model.eval()
+    for index, image in enumerate(data.images):
+        with torch.no_grad():
+            alone = model(normalised_by_hand(image)[None])[0]
+        torch.testing.assert_close(
+            predictions.log_probabilities[index], alone, rtol=1e-4, atol=1e-4
+        )
+    assert predictions.labels.equal(data.labels)
+    assert not predictions.log_probabilities.requires_grad
+
+
+def test_collecting_leaves_the_model_as_it_was(model, data):
+    model.train()
+    model.norm.eval()  # a frozen batch norm stays frozen
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    collect_predictions(model, data)
+    assert [m.training for m in model.modules()] == [True, True, False, True, True]
+    assert all(model.state_dict()[name].equal(old) for name, old in before.items())
+
+
+def test_modes_come_back_after_an_error(model):
+    model.train()
+    with pytest.raises(RuntimeError, match="inside"), evaluation.evaluating(model):
+        assert not model.norm.training and not torch.is_grad_enabled()
+        raise RuntimeError("inside")
+    assert all(module.training for module in model.modules())
+    assert torch.is_grad_enabled()
+
+
+def test_flip_averages_probabilities_with_the_mirror_image(model, data):
+    flipped = collect_predictions(model, data, flip=True)
+    mirrored = LabelledImages(data.images.flip(3).contiguous(), data.labels)
+    one = collect_predictions(model, data).probabilities
+    other = collect_predictions(model, mirrored).probabilities
+    assert not torch.allclose(one, other, atol=1e-3)
+    torch.testing.assert_close(flipped.probabilities, (one + other) / 2)
+
+
+def test_collecting_refuses_wrong_input(model, data):
+    with pytest.raises(TypeError, match="LabelledImages.*got Tensor"):
+        collect_predictions(model, data.images)
+    with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
+        collect_predictions(model, data, batch_size=0)
+    with pytest.raises(ValueError, match="no images"):
+        collect_predictions(model, LabelledImages(data.images[:0], data.labels[:0]))
+    with pytest.raises(ValueError, match=r"model is on cpu.*model.to\(\"cuda:0\"\)"):
+        collect_predictions(model, data, device="cuda:0")
+    logits = nn.Sequential(nn.Flatten(), nn.Linear(3072, 10))
+    with pytest.raises(ValueError, match="LogSoftmax"):
+        collect_predictions(logits, data)
+    with pytest.raises(ValueError, match=r"shape \(N, 10\)"):
+        collect_predictions(nn.Sequential(nn.Flatten(), nn.LogSoftmax(1)), data)
+
+
+# Judgements
+
+
+def test_confusion_matrix_counts(predictions):
+    expected = np.zeros((10, 10), dtype=int)
+    for probabilities, label in rows_of(predictions):
+        expected[label, max(range(10), key=probabilities.__getitem__)] += 1
+    matrix = evaluation.confusion_matrix(predictions)
+    assert matrix.tolist() == expected.tolist()
+    shares = evaluation.confusion_matrix(predictions, normalise="true")
+    np.testing.assert_allclose(shares, expected / expected.sum(1, keepdims=True))
+    with pytest.raises(ValueError, match="'pred'"):
+        evaluation.confusion_matrix(predictions, normalise="pred")
+
+
+def test_report_of_each_class(predictions):
+    report = evaluation.per_class_report(predictions)
+    assert tuple(report) == CLASSES
+    predicted, labels = predictions.predicted.tolist(), predictions.labels.tolist()
+    for index, row in enumerate(report.values()):
+        pairs = list(zip(predicted, labels, strict=True))
+        hits = sum(p == index and t == index for p, t in pairs)
+        said, there = predicted.count(index), labels.count(index)
+        assert row["support"] == there
+        assert row["precision_percent"] == pytest.approx(100 * hits / said)
+        assert row["recall_percent"] == pytest.approx(100 * hits / there)
+        assert row["f1_percent"] == pytest.approx(200 * hits / (said + there))
+
+
+def certain(predicted, labels, confidence=None):
+    """Predictions of three classes with the given classes and confidences."""
+    confidence = confidence or [0.9] * len(labels)
+    rows = torch.empty(len(labels), 3)
+    for row, index, value in zip(rows, predicted, confidence, strict=True):
+        row[:] = (1 - value) / 2
+        row[index] = value
+    return Predictions(rows.log(), torch.tensor(labels), ("a", "b", "c"))
+
+
+def test_report_says_nan_where_nothing_can_be_said():
+    report = evaluation.per_class_report(certain([0, 0, 1], [0, 1, 1]))
+    assert math.isnan(report["c"]["precision_percent"])
+    assert math.isnan(report["c"]["recall_percent"])
+    assert report["c"]["support"] == 0
+    assert report["a"]["precision_percent"] == 50
+    assert report["b"]["recall_percent"] == 50
+
+
+def test_most_confident_mistakes(predictions):
+    wrong = []
+    for index, (probabilities, label) in enumerate(rows_of(predictions)):
+        best = max(range(10), key=probabilities.__getitem__)
+        if best != label:
+            wrong.append((-predictions.confidence[index].item(), index))
+    expected = [index for _, index in sorted(wrong)]
+    found = evaluation.most_confident_mistakes(predictions, count=16)
+    assert found.tolist() == expected[:16]
+    assert evaluation.most_confident_mistakes(predictions, 999).tolist() == expected
+    none = evaluation.most_confident_mistakes(certain([0, 1], [0, 1]))
+    assert none.tolist() == []
+
+
+def test_most_confused_pairs():
+    predictions = certain([1, 1, 2, 0, 0, 2, 2, 2], [0, 0, 0, 0, 1, 1, 1, 1])
+    pairs = evaluation.most_confused_pairs(predictions, count=3)
+    assert pairs == [("b", "c", 3), ("a", "b", 2), ("a", "c", 1)]
+    assert evaluation.most_confused_pairs(predictions, 50)[3:] == [("b", "a", 1)]
+
+
+@pytest.mark.parametrize("function", ["most_confident_mistakes", "most_confused_pairs"])
+def test_wrong_count(predictions, function):
+    with pytest.raises(ValueError, match="count must be at least 1, got 0"):
+        getattr(evaluation, function)(predictions, count=0)
+
+
+@pytest.mark.parametrize("bins", [1, 4, 15])
+def test_calibration_agrees_with_a_loop(predictions, bins):
+    members = [[] for _ in range(bins)]
+    confidences = predictions.confidence.double().tolist()
+    for confidence, correct in zip(confidences, predictions.correct, strict=True):
+        place = next(m for m in range(bins) if confidence <= (m + 1) / bins)
+        members[place].append((confidence, bool(correct)))
+    error = 0.0
+    result = evaluation.calibration(predictions, bins)
+    for index, group in enumerate(members):
+        assert result.count[index] == len(group)
+        if not group:
+            assert math.isnan(result.accuracy[index])
+            continue
+        confidence = sum(c for c, _ in group) / len(group)
+        accuracy = sum(right for _, right in group) / len(group)
+        assert result.confidence[index] == pytest.approx(confidence)
+        assert result.accuracy[index] == pytest.approx(accuracy)
+        error += len(group) / 300 * abs(accuracy - confidence)
+    found = result.expected_calibration_error_percent
+    assert found == pytest.approx(100 * error)
+    assert result.bin_edges.tolist() == pytest.approx(
+        [m / bins for m in range(bins + 1)]
+    )
+
+
+def test_calibration_of_four_images():
+    predictions = certain([0, 0, 0, 0], [0, 0, 1, 0], [0.9, 0.9, 0.9, 0.6])
+    result = evaluation.calibration(predictions, bins=2)
+    assert result.count.tolist() == [0, 4]
+    error = abs(0.75 - 0.825)
+    assert result.expected_calibration_error_percent == pytest.approx(100 * error)
+    with pytest.raises(ValueError, match="bins must be at least 1"):
+        evaluation.calibration(predictions, bins=0)
+
+
+def test_temperature_finds_back_what_was_done(predictions):
+    base = evaluation.fit_temperature(predictions)
+    sharper = predictions.with_temperature(0.25)
+    assert evaluation.fit_temperature(sharper) == pytest.approx(4 * base, rel=1e-3)
+    losses = [predictions.with_temperature(base * f).mean_loss for f in (0.95, 1.05)]
+    assert predictions.with_temperature(base).mean_loss < min(losses)
+
+
+def test_wilson_interval_solves_its_equation():
+    low, high = evaluation.wilson_interval(8650, 10_000)
+    for bound in (low / 100, high / 100):  # the bound is z deviations from the share
+        deviation = math.sqrt(bound * (1 - bound) / 10_000)
+        assert abs(0.865 - bound) == pytest.approx(1.96 * deviation, rel=1e-6)
+    assert low < 86.5 < high
+    assert (high - low) / 2 == pytest.approx(0.67, abs=0.005)
+
+
+def test_wilson_interval_at_the_ends():
+    assert evaluation.wilson_interval(0, 10)[0] == pytest.approx(0, abs=1e-12)
+    assert evaluation.wilson_interval(10, 10)[1] == pytest.approx(100)
+    for wrong in [(5, 0), (-1, 10), (11, 10)]:
+        with pytest.raises(ValueError, match="need 0 <= correct <= total"):
+            evaluation.wilson_interval(*wrong)
+    with pytest.raises(ValueError, match="z must be above 0"):
+        evaluation.wilson_interval(5, 10, z=0)
+
+
+# What the network looked at
+
+
+def test_class_activation_map_by_loops():
+    generator = torch.Generator().manual_seed(3)
+    features = torch.randn(2, 5, 3, 4, generator=generator)
+    weights = torch.randn(6, 5, generator=generator)
+    maps = evaluation.class_activation_map(features, weights)
+    assert maps.shape == (2, 6, 3, 4)
+    for n, k, y, x in np.ndindex(2, 6, 3, 4):
+        value = sum(float(features[n, c, y, x] * weights[k, c]) for c in range(5))
+        assert float(maps[n, k, y, x]) == pytest.approx(value, abs=1e-5)
+    logits = features.mean(dim=(2, 3)) @ weights.T
+    torch.testing.assert_close(maps.mean(dim=(2, 3)), logits)
+
+
+def test_class_activation_map_refuses_wrong_shapes():
+    with pytest.raises(ValueError, match=r"\(N, C, H, W\), got \(5, 3, 3\)"):
+        evaluation.class_activation_map(torch.zeros(5, 3, 3), torch.zeros(6, 5))
+    with pytest.raises(ValueError, match=r"\(K, 5\).*got \(5, 6\)"):
+        evaluation.class_activation_map(torch.zeros(1, 5, 3, 3), torch.zeros(5, 6))
+
+
+@pytest.mark.parametrize(("patch", "stride"), [(6, 2), (10, 7), (32, 5)])
+def test_occlusion_map_by_loops(model, data, patch, stride):
+    model.train()
+    image, label = data.images[0], 4
+    found = evaluation.occlusion_map(model, image, label, patch, stride, batch_size=50)
+    assert model.training and found.shape == (32, 32)
+    model.eval()
+
+    def probability(picture):
+        with torch.no_grad():
+            return float(model(normalised_by_hand(picture)[None])[0, label].exp())
+
+    tops = list(range(0, 32 - patch + 1, stride))
+    if tops[-1] != 32 - patch:
+        tops.append(32 - patch)
+    total, times = np.zeros((32, 32)), np.zeros((32, 32))
+    for top in tops:
+        for left in tops:
+            covered = image.clone()
+            for channel in range(3):
+                grey = round(255 * MEAN[channel])
+                covered[channel, top : top + patch, left : left + patch] = grey
+            drop = probability(image) - probability(covered)
+            total[top : top + patch, left : left + patch] += drop
+            times[top : top + patch, left : left + patch] += 1
+    assert times.min() >= 1
+    np.testing.assert_allclose(found.numpy(), total / times, atol=1e-5)
+
+
+def test_occlusion_finds_the_only_place_that_counts():
+    class Corner(nn.Module):
+        """Class 1 is as probable as the upper left corner is bright."""
+
+        def forward(self, images):
+            bright = images[:, :, :4, :4].mean(dim=(1, 2, 3))  # (N,)
+            zeros = torch.zeros_like(bright)
+            return torch.stack([zeros, 3 * bright], dim=1).log_softmax(1)
+
+    image = torch.full((3, 32, 32), 255, dtype=torch.uint8)
+    found = evaluation.occlusion_map(Corner(), image, label=1, patch=4, stride=4)
+    assert found[:4, :4].min() > 0.1
+    assert found[4:].abs().max() < 1e-6 and found[:, 4:].abs().max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"image": torch.zeros(3, 32, 32)}, "uint8 of shape.*got torch.float32"),
+        ({"image": torch.zeros(1, 3, 32, 32, dtype=torch.uint8)}, r"got torch.uint8 "),
+        ({"label": 10}, "between 0 and 9, got 10"),
+        ({"label": -1}, "between 0 and 9, got -1"),
+        ({"patch": 33}, "between 1 and 32 pixels, got 33"),
+        ({"patch": 4, "stride": 5}, "between 1 and the patch's 4 pixels.*got 5"),
+        ({"stride": 0}, "got 0"),
+    ],
+)
+def test_occlusion_refuses_wrong_input(model, data, change, message):
+    options = {"image": data.images[0], "label": 0, **change}
+    with pytest.raises(ValueError, match=message):
+        evaluation.occlusion_map(model, **options)

@@ -1,0 +1,891 @@
+"""The traced receptive field against gradients, closed forms and hand-made cases."""
+
+import time
+from functools import partial
+
+import pytest
+import torch
+import torch.nn.functional as F
+import torchvision
+from hypothesis import HealthCheck, Phase, given, note, settings
+from hypothesis import strategies as st
+from receptive_field_oracle import (
+    Increasing,
+    box,
+    masks,
+    one_channel,
+    positions,
+    positive,
+)
+from torch import Tensor, nn
+
+from cifar_helpers import receptive_field as module
+from cifar_helpers.model import CIFAR10Net, NetConfig
+from cifar_helpers.receptive_field import (
+    as_rows,
+    as_table,
+    measured_receptive_field,
+    receptive_field,
+    register,
+    window,
+)
+
+# --------------------------------------------------------------------------------------
+# Random networks
+# --------------------------------------------------------------------------------------
+
+
+class Network(nn.Module):
+    """A list of steps; each combines earlier values into the next one."""
+
+    def __init__(self, image_size):
+        super().__init__()
+        self.image_size = image_size
+        self.steps, self.modules_used = [], nn.ModuleList()
+
+    def add(self, operation, sources):
+        if isinstance(operation, nn.Module):
+            self.modules_used.append(operation)
+            operation = len(self.modules_used) - 1
+        self.steps.append((operation, sources))
+
+    def values(self, image: Tensor) -> list[Tensor]:
+        values = [image]
+        for operation, sources in self.steps:
+            if isinstance(operation, int):
+                operation = self.modules_used[operation]
+            values.append(operation(*(values[source] for source in sources)))
+        return values
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.values(image)[-1]
+
+    def __repr__(self):
+        lines = [f"image {self.image_size}"]
+        for k, (operation, sources) in enumerate(self.steps, 1):
+            if isinstance(operation, int):
+                operation = self.modules_used[operation]
+            lines.append(f"{k}: {operation} of {sources}")
+        return "\n".join(lines)
+
+
+class FunctionalConv(nn.Module):
+    """A convolution that is called as a function."""
+
+    def __init__(self, channels, kernel, **options):
+        super().__init__()
+        self.weight = nn.Parameter(torch.rand(2, channels, *kernel))
+        self.bias = nn.Parameter(torch.rand(2))
+        self.options = options
+
+    def forward(self, x):
+        return F.conv2d(x, self.weight, self.bias, **self.options)
+
+
+def crop(x, rows, columns):
+    return x[:, :, rows, columns]
+
+
+def crop_columns(x, columns):
+    return x[..., columns]
+
+
+def join(a, b, dimension):
+    return torch.cat([a, b], dimension)
+
+
+def double(x):
+    return x * 2.0
+
+
+def pairs(low, high):
+    return st.tuples(st.integers(low, high), st.integers(low, high))
+
+
+def draw_convolution(draw, channels, size):
+    kernel, dilation = draw(pairs(1, 4)), draw(pairs(1, 3))
+    stride, padding = draw(pairs(1, 3)), draw(pairs(0, 4))
+    mode = draw(st.sampled_from(["zeros"] * 3 + ["reflect", "replicate", "circular"]))
+    if draw(st.integers(0, 3)) == 0:
+        padding, stride = draw(st.sampled_from([("same", 1), ("valid", stride)]))
+    groups = draw(st.sampled_from([1, 1, 2, channels]))
+    options = {"stride": stride, "padding": padding, "dilation": dilation}
+    if draw(st.integers(0, 4)) == 0:
+        return FunctionalConv(channels, kernel, **options)
+    out = draw(st.sampled_from([2, 4, channels])) if groups != channels else channels
+    options |= {"groups": groups, "padding_mode": mode}
+    return nn.Conv2d(channels, out, kernel, **options)
+
+
+def draw_transposed(draw, channels, size):
+    stride, dilation = draw(pairs(1, 3)), draw(pairs(1, 2))
+    extra = [
+        draw(st.integers(0, max(s, d) - 1))
+        for s, d in zip(stride, dilation, strict=True)
+    ]
+    return nn.ConvTranspose2d(
+        channels,
+        2,
+        draw(pairs(1, 4)),
+        stride,
+        draw(pairs(0, 2)),
+        tuple(extra),
+        groups=draw(st.sampled_from([1, 2])),
+        dilation=dilation,
+    )
+
+
+def draw_pool(draw, channels, size):
+    kernel, stride = draw(pairs(1, 3)), draw(st.none() | pairs(1, 3))
+    padding = tuple(draw(st.integers(0, k // 2)) for k in kernel)
+    kind, ceil = draw(st.integers(0, 4)), draw(st.booleans())
+    if kind == 0:
+        return nn.MaxPool2d(kernel, stride, padding, draw(pairs(1, 2)))
+    if kind == 1:
+        return partial(F.max_pool2d, kernel_size=kernel, stride=stride, ceil_mode=ceil)
+    if kind == 2:
+        return nn.AvgPool2d(kernel, stride, padding, ceil_mode=ceil)
+    adaptive = nn.AdaptiveAvgPool2d if kind == 3 else nn.AdaptiveMaxPool2d
+    return adaptive(draw(pairs(1, 7)))
+
+
+def draw_resize(draw, channels, size):
+    if channels % 4 == 0 and draw(st.booleans()):
+        return nn.PixelShuffle(2)
+    if draw(st.integers(0, 3)) == 3:
+        return nn.PixelUnshuffle(2)
+    options = {"mode": draw(st.sampled_from(["nearest", "bilinear", "nearest-exact"]))}
+    if options["mode"] == "bilinear":
+        options["align_corners"] = draw(st.booleans())
+    if draw(st.booleans()):
+        options["size"] = draw(pairs(1, 20))
+    else:
+        options["scale_factor"] = draw(
+            st.sampled_from([0.5, 0.75, 1.5, 2.0, (2.0, 1.25)])
+        )
+    module = draw(st.booleans())
+    return nn.Upsample(**options) if module else partial(F.interpolate, **options)
+
+
+def draw_movement(draw, channels, size):
+    amounts = draw(st.tuples(*[st.integers(0, 3)] * 4))
+    padding = [nn.ReflectionPad2d, nn.ReplicationPad2d, nn.CircularPad2d]
+    kind = draw(st.integers(0, 6))
+    if kind < 3:
+        return padding[kind](amounts)
+    if kind == 3:
+        return nn.ConstantPad2d(amounts, 0.5)
+    if kind == 4:
+        cut = [a - 1 for a in amounts]
+        return partial(F.pad, pad=cut, value=0.5)
+    starts, steps = draw(pairs(0, 2)), draw(pairs(1, 2))
+    cut = tuple(slice(a, None, s) for a, s in zip(starts, steps, strict=True))
+    if kind == 5:
+        return partial(crop, rows=cut[0], columns=cut[1])
+    return partial(crop_columns, columns=cut[1])
+
+
+def draw_pointwise(draw, channels, size):
+    kinds = [nn.ReLU, nn.SiLU, nn.Identity, nn.Dropout2d]
+    kinds += [partial(nn.BatchNorm2d, channels), partial(nn.Softmax, 1)]
+    kinds += [
+        partial(nn.GroupNorm, 1, channels),
+        partial(nn.LayerNorm, [channels, *size]),
+    ]
+    kinds += [partial(nn.LayerNorm, size[1])]
+    functions = [F.relu, torch.sigmoid, double]
+    functions += [partial(torch.mean, dim=3, keepdim=True)]
+    if draw(st.booleans()):
+        return draw(st.sampled_from(functions))
+    return draw(st.sampled_from(kinds[:-3] * 3 + kinds))()
+
+
+def draw_gate(draw, channels, size):
+    return partial(torch.mean, dim=(2, 3), keepdim=True)
+
+
+MERGES = [torch.add, torch.maximum, torch.mul]
+KINDS = [draw_convolution] * 6 + [draw_transposed] * 2 + [draw_pool] * 2
+KINDS += [draw_resize, draw_movement, draw_pointwise] * 2 + [draw_gate]
+
+
+def partners(values, one):
+    """Which values can be merged with value `one`: equal or broadcast to it."""
+    return [
+        k
+        for k, value in enumerate(values)
+        if value.shape[1] == one.shape[1]
+        and (value.shape == one.shape or value.shape[2:] == (1, 1))
+    ]
+
+
+def draw_step(draw, values):
+    """One step that works on the values so far, or None."""
+    source = draw(st.integers(max(0, len(values) - 3), len(values) - 1))
+    value = values[source]
+    if draw(st.integers(0, 2)) == 0:
+        other = draw(st.sampled_from(partners(values, value)))
+        same_size = values[other].shape == value.shape
+        if same_size and draw(st.integers(0, 2)) == 0 and value.shape[1] <= 4:
+            dimension = draw(st.sampled_from([1, 1, 1, 2, 3]))
+            return partial(join, dimension=dimension), (source, other)
+        if other != source:
+            return draw(st.sampled_from(MERGES)), (source, other)
+    kind = draw(st.sampled_from(KINDS))
+    return kind(draw, value.shape[1], tuple(value.shape[2:])), (source,)
+
+
+@st.composite
+def networks(draw):
+    image_size = draw(pairs(5, 16))
+    network = Network(image_size)
+    values = [torch.zeros(1, 2, *image_size)]
+    for _ in range(draw(st.integers(3, 8))):
+        with torch.no_grad():
+            try:
+                operation, sources = draw_step(draw, values)
+                value = (
+                    operation.eval() if isinstance(operation, nn.Module) else operation
+                )
+                value = value(*(values[source] for source in sources))
+            except (RuntimeError, ValueError):  # this step does not fit this size
+                continue
+        if (
+            min(value.shape) >= 1
+            and max(value.shape[2:]) <= 30
+            and value.shape[1] <= 16
+        ):
+            network.add(operation, sources)
+            values.append(value)
+    return network
+
+
+def check_field(field, image, value, phases=4):
+    """Compare one field with the gradients of the value that it describes."""
+    height, width = value.shape[2:] if value.ndim == 4 else (1, 1)
+    assert field.output_size == (height, width)
+    places = positions(height, width, phases)
+    if height * width <= len(image):
+        places = [(i, j) for i in range(height) for j in range(width)]
+    expected = masks(image, value, places)
+    traced = torch.stack([field.mask(*place) for place in places])
+    if not field.exact:  # an upper bound
+        assert (traced >= expected).all(), field.name
+        return
+    wrong = (traced != expected).flatten(1).any(dim=1).nonzero().flatten().tolist()
+    assert not wrong, (field.name, [places[k] for k in wrong])
+    boxes = [box(mask) for mask in expected]
+    assert [field.span(*place) for place in places] == boxes, field.name
+    if len(places) == height * width:
+        check_summary(field, boxes, expected.sum(dim=(1, 2)).tolist())
+
+
+def check_summary(field, boxes, pixels):
+    """Sizes and the touched share, which are taken over all outputs."""
+    boxes = [edges or (0, -1, 0, -1) for edges in boxes]
+    heights = [bottom - top + 1 for top, bottom, _, _ in boxes]
+    widths = [right - left + 1 for _, _, left, right in boxes]
+    assert field.size == (max(heights), max(widths))
+    assert field.size_min == (min(heights), min(widths))
+    areas = [h * w for h, w in zip(heights, widths, strict=True)]
+    largest = [n / a for n, a in zip(pixels, areas, strict=True) if a == max(areas) > 0]
+    assert field.touched in (largest or [0.0])
+
+
+COUNT = {
+    "networks": 0,
+    "layers": 0,
+    "bounds": 0,
+    "merged": 0,
+    "blind": 0,
+    "kinds": set(),
+}
+
+
+@settings(
+    max_examples=520,
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+    phases=(Phase.generate, Phase.shrink),
+)
+@given(networks())
+def check_random_network(network):
+    note(repr(network))
+    fields = receptive_field(network, (2, *network.image_size))
+    assert len(fields) == len(network.steps)
+    image = torch.rand(36, 2, *network.image_size, dtype=torch.float64) + 0.5
+    image.requires_grad_()
+    with Increasing():
+        values = positive(network).values(image)[1:]
+    for field, value in zip(fields, values, strict=True):
+        check_field(field, image, value)
+    COUNT["networks"] += 1
+    COUNT["layers"] += len(fields)
+    COUNT["bounds"] += sum(not field.exact for field in fields)
+    COUNT["merged"] += sum(len(field._dependency.paths) > 1 for field in fields)
+    COUNT["blind"] += sum(0 in field.size_min for field in fields)
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
+def test_random_networks_agree_with_gradients():
+    torch.manual_seed(0)
+    check_random_network()
+    assert COUNT["networks"] >= 500
+    assert COUNT["merged"] > 50 and COUNT["blind"] > 50  # the hard cases do occur
+
+
+# --------------------------------------------------------------------------------------
+# Named networks
+# --------------------------------------------------------------------------------------
+
+
+def recorded(model, image):
+    """The outputs of all modules by name, and of merges by kind, in order."""
+    outputs, merges = {}, {}
+
+    class Recording(Increasing):
+        def __torch_function__(self, function, types, arguments=(), options=None):
+            output = super().__torch_function__(function, types, arguments, options)
+            name = function.__name__.strip("_")
+            if name in ("add", "mul", "cat", "expand_as", "adaptive_avg_pool2d"):
+                merges.setdefault(name, []).append(output)
+            return output
+
+    def keep(module, inputs, output, name):
+        outputs.setdefault(name, []).append(output)
+
+    for name, child in model.named_modules():
+        child.register_forward_hook(partial(keep, name=name))
+    with Recording():
+        model(image)
+    return outputs, merges
+
+
+def check_named(fields, model, image_size, places=16, phases=2):
+    """Check all rows for which the model gives a value; returns the names of others."""
+    image = torch.rand(places, 3, *image_size, dtype=torch.float64) + 0.5
+    image.requires_grad_()
+    outputs, merges = recorded(positive(model), image)
+    unchecked = []
+    for field in fields:
+        found = outputs.get(field.name) or merges.get(field.kind)
+        if found:
+            check_field(field, image, found.pop(0), phases)
+        else:
+            unchecked.append(field.name)
+    return unchecked
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("resnet18", {}),
+        ("mobilenet_v2", {}),
+        ("googlenet", {"init_weights": False}),
+        ("densenet121", {}),
+    ],
+)
+def test_torchvision_networks_agree_with_gradients(name, options):
+    model = getattr(torchvision.models, name)(weights=None, **options).eval()
+    fields = receptive_field(model, (3, 64, 48))
+    assert all(field.exact for field in fields)
+    unchecked = check_named(fields, one_channel(model), (64, 48))
+    kinds = {label.rstrip("_0123456789") for label in unchecked}
+    assert kinds <= {"relu", "flatten"}  # called as functions: nothing to hook
+
+
+NARROW = {
+    "channels": 4,
+    "deep_channels": 4,
+    "hidden_channels": 4,
+    "branch_channels": 4,
+    "out_channels": 4,
+}
+
+
+@pytest.mark.parametrize(
+    "config", [{}, {"residual": False}, {"without": ("dilated_far",)}]
+)
+def test_every_row_of_our_network_agrees_with_gradients(config):
+    """The number of channels changes no field, so gradients may use few of them."""
+    fields = receptive_field(CIFAR10Net(NetConfig(**config)))
+    narrow = CIFAR10Net(NetConfig(**config, **NARROW))
+    assert check_named(fields, narrow, (32, 32)) == []
+
+
+def test_without_gates_our_network_is_the_one_without_attention():
+    fields = receptive_field(CIFAR10Net(), gates=False)
+    narrow = CIFAR10Net(NetConfig(**NARROW, without=("attention",)))
+    rows = [f for f in fields if "attention" not in f.name and f.name != "mul"]
+    assert check_named(rows, narrow, (32, 32)) == []
+    mul = next(f for f in fields if f.name == "mul")
+    before = next(f for f in fields if f.name == "dilated_far.far.activation")
+    assert mul.span(0, 0) == before.span(0, 0)
+
+
+def test_our_network_takes_less_than_a_second():
+    model = CIFAR10Net()
+    receptive_field(model)
+    start = time.process_time()
+    receptive_field(model)
+    assert time.process_time() - start < 1.0
+
+
+def last(fields, name):
+    return [field for field in fields if field.name == name][-1]
+
+
+def test_vgg16_has_its_known_receptive_field():
+    vgg = torchvision.models.vgg
+    fields = receptive_field(vgg.make_layers(vgg.cfgs["D"]), (3, 224, 224))
+    sizes = [f.size[0] for f in fields if f.kind == "MaxPool2d"]
+    assert sizes == [6, 16, 44, 100, 212]
+    assert fields[-1].stride == (32, 32)
+
+
+@pytest.mark.parametrize(("stride_first", "expected"), [(True, 483), (False, 427)])
+def test_resnet50_has_its_known_receptive_field(stride_first, expected):
+    """483 with the stride in the first 1 x 1 (Araujo et al. 2019), 427 in the 3 x 3."""
+    model = torchvision.models.resnet50()
+    if stride_first:
+        for block in model.modules():
+            if isinstance(block, torchvision.models.resnet.Bottleneck):
+                block.conv1.stride, block.conv2.stride = block.conv2.stride, (1, 1)
+    fields = receptive_field(model, (3, 1024, 32))
+    field = last(fields, "layer4.2.relu")
+    assert field.size[0] == expected
+    assert field.stride == (32, 32)
+
+
+def test_chain_follows_the_recurrence():
+    """r += (k - 1) dilation jump; jump *= stride."""
+    layers, size, jump = [], 1, 1
+    for kernel, stride, dilation in [
+        (3, 1, 1),
+        (5, 2, 1),
+        (2, 1, 3),
+        (4, 3, 2),
+        (1, 2, 1),
+    ]:
+        layers.append(nn.Conv2d(1, 1, kernel, stride, dilation=dilation))
+        size, jump = size + (kernel - 1) * dilation * jump, jump * stride
+    field = receptive_field(nn.Sequential(*layers).append(nn.ReLU()), (1, 99, 77))[-1]
+    assert field.size == field.size_min == (size, size)
+    assert field.stride == (jump, jump)
+    assert field.span(1, 2)[0] - field.span(0, 0)[0] == jump
+    assert field.span(1, 2)[2] - field.span(0, 0)[2] == 2 * jump
+
+
+# --------------------------------------------------------------------------------------
+# One case each
+# --------------------------------------------------------------------------------------
+
+
+class Function(nn.Module):
+    """A module around a function of the image and of some layers."""
+
+    def __init__(self, function, **layers):
+        super().__init__()
+        self.function = function
+        for name, layer in layers.items():
+            setattr(self, name, layer)
+
+    def forward(self, image):
+        return self.function(self, image)
+
+
+def conv(kernel=3, channels=2, **options):
+    return nn.Conv2d(2, channels, kernel, **options)
+
+
+def last_agrees(model, image_size=(9, 7)):
+    """Check the last operation against gradients; returns its field."""
+    field = receptive_field(model, (2, *image_size))[-1]
+    image = torch.rand(64, 2, *image_size, dtype=torch.float64) + 0.5
+    image.requires_grad_()
+    with Increasing():
+        value = positive(model)(image)
+    check_field(field, image, value)
+    return field
+
+
+MOVES = {
+    "channel slice": lambda m, x: m.a(x)[:, :1],
+    "channel index": lambda m, x: m.a(x)[:, 0].unsqueeze(1),
+    "chunk": lambda m, x: m.a(x).chunk(2, dim=1)[1],
+    "split in space": lambda m, x: m.a(x).split(3, 2)[1] + 1,
+    "concatenated columns": lambda m, x: torch.cat((m.a(x), x), 3),
+    "last is relative": lambda m, x: m.a(x)[..., -2:],
+    "there and back": lambda m, x: m.a(x).permute(0, 2, 3, 1).permute(0, 3, 1, 2),
+    "flatten and back": lambda m, x: m.a(x).flatten(2).view(-1, 2, 9, 7),
+    "new dimension": lambda m, x: m.a(x)[:, :, None].squeeze(2),
+    "tokens": lambda m, x: m.a(x).flatten(2).transpose(1, 2).mean(1),
+    "shuffle": lambda m, x: (
+        m.a(x).view(-1, 2, 1, 9, 7).transpose(1, 2).reshape(x.shape)
+    ),
+    "mean twice": lambda m, x: m.a(x).mean(3).mean(2),
+    "rows only": lambda m, x: m.a(x).mean(2, keepdim=True) + x,
+    "maximum": lambda m, x: m.a(x).sum((2, 3)),
+    "linear": lambda m, x: m.linear(m.a(x).view(x.size(0), -1)),
+    "linear per pixel": lambda m, x: m.small(m.a(x).permute(0, 2, 3, 1)).permute(
+        0, 3, 1, 2
+    ),
+    "channel norm": lambda m, x: m.norm(m.a(x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2),
+    "gate": lambda m, x: m.a(x) * torch.sigmoid(m.a(x).mean((2, 3), keepdim=True)),
+    "gate by view": lambda m, x: m.a(x) * m.a(x).mean((2, 3)).view(-1, 2, 1, 1),
+    "gate expanded": lambda m, x: x * m.a(x).mean((2, 3), keepdim=True).expand_as(x),
+    "plain numbers": lambda m, x: (2 + m.a(x)) * 3 / 2,
+}
+
+
+@pytest.mark.parametrize("name", MOVES)
+def test_moved_values_keep_their_field(name):
+    linear, small = nn.Linear(2 * 9 * 7, 3), nn.Linear(2, 2)
+    model = Function(
+        MOVES[name], a=conv(padding=1), linear=linear, small=small, norm=nn.LayerNorm(2)
+    )
+    assert last_agrees(model).exact
+
+
+@pytest.mark.parametrize("name", ["gate", "gate by view", "gate expanded"])
+def test_gates_can_be_left_out(name):
+    model = Function(MOVES[name], a=conv(padding=1)).eval()
+    assert receptive_field(model, (2, 9, 7))[-1].size_min == (9, 7)
+    through = receptive_field(model, (2, 9, 7), gates=False)[-1]
+    assert through.size == ((1, 1) if name == "gate expanded" else (3, 3))
+    assert through.output_size == (9, 7)
+
+
+def test_box_is_smaller_than_all_rows_times_all_columns():
+    """The branch `a` sees rows 0-1 but only padding to the left of the image."""
+    blind = conv((1, 1), padding=(0, 3))  # columns -3 to 9
+    model = Function(
+        lambda m, x: m.a(x)[:, :, :2, :4] + m.b(x)[:, :, 4:6, :4], a=blind, b=conv(1)
+    )
+    field = last_agrees(model)
+    assert field.span(0, 0) == (4, 4, 0, 0)  # not rows 0 to 4
+    assert field.span(0, 3) == (0, 4, 0, 3)
+    assert field.touched == pytest.approx(2 / 20)
+
+
+def test_too_many_paths_are_an_upper_bound(monkeypatch):
+    monkeypatch.setattr(module, "MAX_PATHS", 2)
+    branches = [conv((7, 1), padding=(3, 0)), conv((1, 7), padding=(0, 3))]
+    branches.append(conv(padding=1))
+    model = Function(
+        lambda m, x: m.a(x) + m.b(x) + m.c(x), **dict(zip("abc", branches, strict=True))
+    )
+    field = last_agrees(model)
+    assert not field.exact
+    assert "~" in as_table([field])
+
+
+def test_part_of_different_channels_is_an_upper_bound():
+    model = Function(
+        lambda m, x: torch.cat((x, m.a(x)), 1)[:, :2], a=conv(5, padding=2)
+    )
+    field = last_agrees(model)
+    assert not field.exact
+    assert field.size == (5, 5)  # the true one is 1 x 1
+
+
+@pytest.mark.parametrize(
+    ("layer", "image_size", "live"),
+    [
+        (conv(dilation=18, padding=18), (32, 32), 9),
+        (conv(dilation=18, padding=18), (16, 16), 1),
+        (conv(dilation=18, padding=18), (19, 16), 3),
+        (conv(dilation=6, padding=6, stride=4), (8, 8), 4),
+        (conv((2, 5), padding="same"), (1, 3), 5),
+        (conv(dilation=6, padding=6, padding_mode="circular"), (6, 6), 9),
+        (nn.ConvTranspose2d(2, 2, 4, 4, padding=3), (2, 9), 8),
+        (nn.MaxPool2d(3, 1, 1), (2, 1), 3),
+    ],
+)
+def test_live_taps_are_those_that_pass_the_image_on(layer, image_size, live):
+    """Independent: with all other taps at zero, does any output react?"""
+    field = receptive_field(layer_after_identity(layer), (2, *image_size))[-1]
+    assert field.live_taps == live
+    if not hasattr(layer, "weight"):
+        return
+    reacting = 0
+    for tap in range(field.taps):
+        image = torch.ones(1, 2, *image_size, requires_grad=True)
+        weight = torch.zeros_like(layer.weight)
+        weight.flatten(2)[:, :, tap] = 1
+        output = torch.func.functional_call(layer, {"weight": weight}, (image,))
+        (gradient,) = torch.autograd.grad(output.sum(), image)
+        reacting += bool(gradient.any())
+    assert field.live_taps == reacting
+
+
+def layer_after_identity(layer):
+    return nn.Sequential(nn.Identity(), layer)
+
+
+def test_live_taps_of_one_output_and_after_padding():
+    rate_18 = layer_after_identity(conv(dilation=18, padding=18))
+    field = receptive_field(rate_18, (2, 32, 32))[-1]
+    counts = [field.live_taps_at(k, k) for k in (0, 15, 31)]
+    assert counts == [4, 1, 4]
+    padded = nn.Sequential(nn.ZeroPad2d(20), conv(dilation=18))
+    assert receptive_field(padded, (2, 10, 10))[-1].live_taps == 1
+
+
+def test_transposed_convolution_depends_on_the_phase():
+    field = last_agrees(
+        nn.Sequential(conv(), nn.ConvTranspose2d(2, 2, 3, stride=2)), (12, 9)
+    )
+    assert field.stride == (0.5, 0.5)
+    assert (field.size, field.size_min) == ((4, 4), (3, 3))
+
+
+def test_touched_counts_the_gaps_of_dilation():
+    field = last_agrees(layer_after_identity(conv(dilation=2, padding=2)), (9, 9))
+    assert field.span(4, 4) == (2, 6, 2, 6)
+    assert field.touched == pytest.approx(9 / 25)
+    assert int(field.mask(4, 4).sum()) == 9
+
+
+def test_method_may_share_its_name_with_a_layer():
+    model = Function(
+        lambda m, x: m.relu(x).sigmoid().relu(), relu=conv(), sigmoid=conv()
+    )
+    assert [f.kind for f in receptive_field(model, (2, 9, 7))] == [
+        *("Conv2d", "sigmoid", "relu")
+    ]
+
+
+def test_attention_sees_everything():
+    attention = nn.MultiheadAttention(2, 1, batch_first=True)
+
+    def forward(m, x):
+        tokens = m.a(x).flatten(2).transpose(1, 2)
+        return m.attention(tokens, tokens, tokens)[0].transpose(1, 2).reshape(x.shape)
+
+    field = receptive_field(
+        Function(forward, a=conv(padding=1), attention=attention), (2, 6, 5)
+    )
+    assert field[-1].size_min == (6, 5)
+
+
+def test_fast_convolution_counts_as_convolution():
+    class Fast(nn.Conv2d):
+        def forward(self, x):
+            return torch.fft.ifft2(torch.fft.fft2(x)).real  # whatever it does inside
+
+    field = receptive_field(nn.Sequential(Fast(2, 2, 3, padding=1)), (2, 9, 9))[-1]
+    assert (field.kind, field.size) == ("Fast", (3, 3))
+
+
+def test_unknown_operation_is_named_and_can_be_registered(monkeypatch):
+    monkeypatch.setattr(module, "_RULES", dict(module._RULES))
+
+    class Roll(nn.Module):
+        def forward(self, x):
+            return torch.roll(x, 1, 2)
+
+    model = nn.Sequential(conv(padding=1), Roll())
+    with pytest.raises(NotImplementedError, match="roll.*register"):
+        receptive_field(model, (2, 9, 7))
+
+    @register(Roll)
+    def roll(call):
+        height, width = call.input.size
+        rows = (torch.arange(height)[:, None] - 1) % height
+        return call.read(rows, window(width, width, kernel=1))
+
+    field = last_agrees(model)
+    assert field.kind == "Roll"
+    assert field.span(0, 3) == (7, 8, 2, 4)
+
+
+def test_wrong_rule_is_noticed(monkeypatch):
+    monkeypatch.setattr(module, "_RULES", dict(module._RULES))
+    register(nn.Tanh)(
+        lambda call: call.read(torch.zeros(2, 1).long(), torch.zeros(2, 1).long())
+    )
+    with pytest.raises(RuntimeError, match="Tanh"):
+        receptive_field(nn.Sequential(nn.Tanh()), (2, 9, 7))
+
+
+@pytest.mark.parametrize(
+    ("forward", "words"),
+    [
+        (lambda m, x: m.a(x.transpose(2, 3)), "Conv2d.*last two dimensions"),
+        (lambda m, x: x.view(-1, 2, 7, 9), "view.*tears"),
+        (lambda m, x: x.flatten(2)[:, :, 3:], "flattened"),
+        (lambda m, x: torch.fft.fft2(x).real, "fft2"),
+        (lambda m, x: x.repeat(1, 1, 2, 1), "repeat.*side by side"),
+    ],
+)
+def test_what_cannot_be_followed_is_named(forward, words):
+    with pytest.raises(NotImplementedError, match=words):
+        receptive_field(Function(forward, a=conv()), (2, 9, 7))
+
+
+def test_bad_requests_are_explained():
+    with pytest.raises(ValueError, match="input_shape"):
+        receptive_field(conv(), (32, 32))
+    with pytest.raises(ValueError, match="empty"):
+        receptive_field(nn.ConvTranspose2d(2, 2, 4, 2, padding=3), (2, 2, 9))
+    with pytest.raises(ValueError, match="trace.*register"):
+        receptive_field(Function(lambda m, x: x if x.sum() > 0 else -x), (2, 9, 7))
+    field = receptive_field(conv(), (2, 9, 7))[0]
+    with pytest.raises(IndexError, match="7 x 5"):
+        field.span(7, 0)
+    with pytest.raises(IndexError):
+        field.mask(0, -1)
+
+
+def test_unit_that_sees_only_padding_has_no_box():
+    field = receptive_field(nn.Sequential(conv(1, padding=2)), (2, 5, 5))[0]
+    assert field.span(0, 4) is None
+    assert field.size_min == (0, 0)
+    assert not field.mask(0, 4).any()
+
+
+def test_tracing_leaves_the_model_alone():
+    model = nn.Sequential(conv(), nn.BatchNorm2d(2), nn.Dropout(), nn.ReLU()).train()
+    model[2].eval()
+    calls = []
+    model[0].register_forward_hook(lambda *_: calls.append(1))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    state = torch.get_rng_state()
+    receptive_field(model, (2, 9, 9))
+    assert [m.training for m in model] == [True, True, False, True]
+    assert not calls
+    assert torch.equal(state, torch.get_rng_state())
+    assert all(torch.equal(before[name], v) for name, v in model.state_dict().items())
+
+
+def test_table_has_a_row_per_layer():
+    fields = receptive_field(nn.Sequential(conv(stride=2), nn.ReLU()), (2, 9, 9))
+    rows = as_rows(fields)
+    assert [row["name"] for row in rows] == ["0", "1"]
+    assert rows[0]["size"] == (3, 3)
+    lines = as_table(fields).splitlines()
+    assert len(lines) == 4
+    cells = "0 Conv2d 4 x 4 3 x 3 3 x 3 2 x 2 100% 9 of 9"
+    assert " ".join(lines[2].split()) == cells
+
+
+# --------------------------------------------------------------------------------------
+# The measured field
+# --------------------------------------------------------------------------------------
+
+
+def test_measured_field_of_one_convolution_is_its_kernel():
+    layer = nn.Conv2d(3, 1, (3, 5), padding=(1, 2))
+    images = torch.randn(7, 3, 11, 12)
+    field = measured_receptive_field(nn.Sequential(layer), images, "0", batch_size=3)
+    kernel = layer.weight.detach().abs().mean(dim=(0, 1)).double()
+    expected = torch.zeros(11, 12, dtype=torch.float64)
+    expected[4:7, 4:9] = kernel / kernel.sum()  # around output (5, 6)
+    torch.testing.assert_close(field.map, expected, rtol=1e-5, atol=1e-7)
+    assert field.images == 7
+
+
+def test_measured_field_is_the_jacobian():
+    model = nn.Sequential(nn.Conv2d(3, 1, 3), nn.Tanh(), nn.Conv2d(1, 1, 3, stride=2))
+    image = torch.randn(1, 3, 9, 9)
+    field = measured_receptive_field(model, image, "2", position=(0, 1))
+    jacobian = torch.autograd.functional.jacobian(model, image)[0, 0, 0, 1, 0]
+    expected = jacobian.abs().mean(dim=0).double()
+    torch.testing.assert_close(
+        field.map, expected / expected.sum(), rtol=1e-4, atol=1e-7
+    )
+    assert (field.map > 0).sum() <= receptive_field(model, (3, 9, 9))[-1].mask(
+        0, 1
+    ).sum()
+
+
+@pytest.mark.parametrize(("kernel", "size"), [(1, 1), (3, 3), (5, 5), (4, 4), (2, 2)])
+def test_effective_size_of_equal_weights_is_the_kernel(kernel, size):
+    layer = nn.Conv2d(1, 1, kernel, bias=False)
+    nn.init.ones_(layer.weight)
+    field = measured_receptive_field(
+        nn.Sequential(layer), torch.randn(2, 1, 13, 13), "0"
+    )
+    assert field.effective_size == size
+    start = (13 - kernel + 1) // 2
+    assert field.centre == pytest.approx([start + (kernel - 1) / 2] * 2)
+    assert field.sigma == pytest.approx([((kernel**2 - 1) / 12) ** 0.5] * 2, abs=1e-6)
+
+
+def test_effective_size_grows_like_the_root_of_the_depth():
+    """Uniform kernels: the map tends to a Gaussian (Luo et al. 2016, section 2)."""
+    layers = [nn.Conv2d(1, 1, 3, padding=1, bias=False) for _ in range(16)]
+    for layer in layers:
+        nn.init.ones_(layer.weight)
+    field = partial(
+        measured_receptive_field, nn.Sequential(*layers), torch.ones(1, 1, 65, 65)
+    )
+    four, sixteen = field("3"), field("15")
+    assert sixteen.sigma[0] / four.sigma[0] == pytest.approx(2, rel=1e-3)
+    assert sixteen.effective_size < 33 / 2  # far below the structural 33
+
+
+def test_channels_that_cancel_are_still_seen():
+    layer = nn.Conv2d(1, 2, 1, bias=False)
+    layer.weight.data = torch.tensor([1.0, -1.0]).view(2, 1, 1, 1)
+    images = torch.randn(40, 1, 5, 5)
+    field = measured_receptive_field(nn.Sequential(layer), images, "0")
+    assert field.map[2, 2] == 1
+
+
+def test_measuring_leaves_the_model_alone():
+    model = CIFAR10Net(NetConfig(**NARROW)).train()
+    model.aspp.eval()
+    model.initial.conv.weight.requires_grad_(False)
+    model.head.linear.bias.grad = torch.ones(10)
+    modes = [m.training for m in model.modules()]
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    images = torch.randn(4, 3, 32, 32)
+    with torch.no_grad():
+        one = measured_receptive_field(model, images, "dilated_near.far")
+    two = measured_receptive_field(model, images, "dilated_near.far")
+    assert torch.equal(one.map, two.map)  # seeded
+    assert [m.training for m in model.modules()] == modes
+    assert all(not m._forward_hooks for m in model.modules())
+    assert all(torch.equal(before[name], v) for name, v in model.state_dict().items())
+    grads = {n for n, p in model.named_parameters() if p.grad is not None}
+    assert grads == {"head.linear.bias"}
+    assert not model.initial.conv.weight.requires_grad
+    assert images.grad is None and not images.requires_grad
+    with pytest.raises(RuntimeError):
+        measured_receptive_field(model, images[:, :, :5], "aspp")
+    assert [m.training for m in model.modules()] == modes
+    assert all(not m._forward_hooks for m in model.modules())
+
+
+@pytest.mark.parametrize(
+    "layer",
+    ["initial.conv", "dilated_near.near", "dilated_far.near.activation", "head"],
+)
+def test_measured_lies_within_the_traced_field(layer):
+    model = CIFAR10Net(NetConfig(**NARROW))
+    measured = measured_receptive_field(model, torch.randn(4, 3, 32, 32), layer)
+    name = {"dilated_near.near": "dilated_near.near.activation", "head": "head.linear"}
+    field = last(receptive_field(model), name.get(layer, layer))
+    middle = (n // 2 for n in field.output_size)
+    assert not measured.map[~field.mask(*middle)].any()
+    assert measured.map.sum() == pytest.approx(1)
+
+
+def test_bad_measurements_are_explained():
+    model = CIFAR10Net(NetConfig(**NARROW))
+    images = torch.randn(2, 3, 32, 32)
+    measure = partial(measured_receptive_field, model)
+    with pytest.raises(ValueError, match="initial.conv"):
+        measure(images, "initial.convolution")
+    with pytest.raises(TypeError, match="normalise"):
+        measure(images.to(torch.uint8), "initial.conv")
+    with pytest.raises(ValueError, match="32 x 32"):
+        measure(images, "initial.conv", position=(32, 0))
+    with pytest.raises(ValueError, match="mass"):
+        measure(images, "initial.conv", mass=95)
+    with pytest.raises(ValueError, match="N, 3, H, W"):
+        measure(images[0], "initial.conv")
