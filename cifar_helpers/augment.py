@@ -102,17 +102,25 @@ def mixup(
         raise ValueError("mixup needs alpha >= 0 and targets of shape (N, classes)")
     if alpha == 0:
         return images, targets
-    share = _beta(len(images), alpha, generator, images.device).to(images.dtype)
+    share = _beta(len(images), alpha, generator, images.device)  # (N,)
     partner = torch.randperm(len(images), generator=generator, device=images.device)
-    mixed = torch.lerp(images[partner], images, share.view(-1, 1, 1, 1))
-    return mixed, torch.lerp(targets[partner], targets, share.view(-1, 1))
+    image_share = share.to(images.dtype).view(-1, 1, 1, 1)
+    target_share = share.to(targets.dtype).view(-1, 1)
+    mixed = torch.lerp(images[partner], images, image_share)
+    return mixed, torch.lerp(targets[partner], targets, target_share)
 
 
 def _beta(count: int, alpha: float, generator, device) -> Tensor:
-    """Draws from Beta(alpha, alpha), (count,): a ratio of two Gamma draws."""
-    concentration = torch.full((2, count), alpha, device=device)
-    gamma = torch._standard_gamma(concentration, generator=generator) + 1e-30
-    return gamma[0] / gamma.sum(0)
+    """Draws from Beta(alpha, alpha), (count,): a / (a + b) of two Gamma draws.
+
+    Gamma(alpha) is Gamma(alpha + 1) * U ** (1 / alpha); taken in logarithms, because
+    draws of a small alpha are too close to zero to be told apart.
+    """
+    concentration = torch.full((2, count), alpha + 1.0, device=device)
+    gamma = torch._standard_gamma(concentration, generator=generator)
+    uniform = 1 - torch.rand(2, count, generator=generator, device=device)  # not 0
+    log_gamma = gamma.log() + uniform.log() / alpha
+    return torch.sigmoid(log_gamma[0] - log_gamma[1])
 
 
 def one_hot(labels: Tensor, classes: int, smoothing: float = 0.0) -> Tensor:
@@ -126,6 +134,8 @@ def one_hot(labels: Tensor, classes: int, smoothing: float = 0.0) -> Tensor:
 
 
 def _check(images: Tensor) -> None:
+    if not isinstance(images, Tensor):
+        raise TypeError(f"images must be a torch.Tensor, not {type(images).__name__}")
     if images.ndim != 4:
         raise ValueError(
             f"images must be a batch (N, C, H, W), not {tuple(images.shape)}; "

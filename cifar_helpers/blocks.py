@@ -5,6 +5,7 @@ Shapes are written (N, C, H, W): images in the batch, channels, height, width.
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 
@@ -110,11 +111,11 @@ class ChannelAttention(nn.Module):
 class DeconvResidual(nn.Module):
     """Part 4: down to a coarse map, up by transposed convolution, plus a shortcut.
 
-    A strided convolution halves the map and mixes all channels; a transposed
-    convolution (Zeiler et al. 2010) brings it back to the size of `detail`, a finer map
-    from earlier, which is added to it (He et al. 2016, equation 1; the long shortcut is
-    that of Ronneberger et al. 2015, with a sum in place of a concatenation). Kernel and
-    stride of the transposed convolution are equal, so its patches never overlap.
+    A strided convolution halves the map, a second one refines it; both mix all channels.
+    A transposed convolution (Zeiler et al. 2010) brings it back to the size of `detail`,
+    a finer map from earlier, which is added to it (He et al. 2016, equation 1; the long
+    shortcut is that of Ronneberger et al. 2015, with a sum for the concatenation).
+    Kernel and stride of the transposed convolution are equal: patches never overlap.
     Maps x (N, in_channels, H, W) and detail (N, out_channels, s H, s W) to
     (N, out_channels, s H, s W), with s = upscale / 2. H and W must be even.
     """
@@ -123,11 +124,8 @@ class DeconvResidual(nn.Module):
         self, in_channels, hidden_channels, out_channels, upscale=4, residual=True
     ):
         super().__init__()
-        self.down = nn.Sequential(
-            nn.Conv2d(in_channels, hidden_channels, 3, 2, padding=1, bias=False),
-            nn.BatchNorm2d(hidden_channels),
-            nn.ReLU(inplace=True),
-        )
+        self.down = conv_norm_relu(in_channels, hidden_channels, 3, stride=2, padding=1)
+        self.refine = conv_norm_relu(hidden_channels, hidden_channels, 3, padding=1)
         self.deconv = nn.ConvTranspose2d(
             hidden_channels, out_channels, upscale, stride=upscale, bias=False
         )
@@ -137,6 +135,8 @@ class DeconvResidual(nn.Module):
 
     def forward(self, x: Tensor, detail: Tensor) -> Tensor:
         x = self.down(x)  # (N, hidden_channels, H / 2, W / 2)
+        refined = self.refine(x)  # (N, hidden_channels, H / 2, W / 2)
+        x = refined + x if self.residual else refined
         x = self.norm(self.deconv(x))  # (N, out_channels, s H, s W)
         if self.residual:
             x += detail
@@ -199,10 +199,10 @@ class ClassificationHead(nn.Module):
         return self.log_softmax(x)
 
 
-def conv_norm_relu(in_channels, out_channels, kernel_size, stride=1) -> nn.Sequential:
-    """Convolution without padding or bias -> batch normalisation -> ReLU."""
+def conv_norm_relu(in_channels, out_channels, kernel_size, stride=1, padding=0):
+    """Convolution without bias -> batch normalisation -> ReLU."""
     return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, kernel_size, stride, bias=False),
+        nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, bias=False),
         nn.BatchNorm2d(out_channels),
         nn.ReLU(inplace=True),
     )
@@ -277,6 +277,7 @@ class ConvolveByTaps(torch.autograd.Function):
         return out.permute(0, 3, 1, 2)  # (N, C, H / stride, W / stride)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, gradient):
         x, weight = ctx.saved_tensors
         gradient = gradient.permute(0, 2, 3, 1)  # (N, H / stride, W / stride, C)

@@ -1,6 +1,7 @@
 """The network: six parts joined, resized or switched off by one small configuration."""
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from functools import partial
 
@@ -44,10 +45,10 @@ class NetConfig:
     """
 
     classes: int = 10
-    channels: int = 32  # of the full-resolution maps
+    channels: int = 16  # of the full-resolution maps
     deep_channels: int = 64  # after the second dilated block
-    hidden_channels: int = 112  # of the coarsest maps, inside the deconvolution part
-    branch_channels: int = 48  # of each ASPP branch
+    hidden_channels: int = 88  # of the coarsest maps, inside the deconvolution part
+    branch_channels: int = 40  # of each ASPP branch
     out_channels: int = 96  # that the classifier sees
     near_dilations: tuple[int, int] = (2, 4)
     far_dilations: tuple[int, int] = (8, 16)
@@ -62,9 +63,10 @@ class NetConfig:
 
     def __post_init__(self):
         for name in ("near_dilations", "far_dilations", "rates", "without"):
-            object.__setattr__(
-                self, name, tuple(getattr(self, name))
-            )  # from JSON lists
+            value = getattr(self, name)
+            if not isinstance(value, (tuple, list)):
+                raise ValueError(f"{name} must be a tuple, not {value!r}")
+            object.__setattr__(self, name, tuple(value))  # JSON gives lists
         for name, value in asdict(self).items():
             if name.endswith("dropout"):
                 if not 0 <= value < 1:
@@ -75,6 +77,12 @@ class NetConfig:
             if len(getattr(self, name)) != 2:
                 raise ValueError(
                     f"{name} must be two dilations, not {getattr(self, name)}"
+                )
+        for name, size in (("far_stride", 16), ("aspp_stride", 32)):
+            if size % getattr(self, name):
+                raise ValueError(
+                    f"{name} must divide {size}, so that the maps of a 32 x 32 image "
+                    f"fit together; {getattr(self, name)} does not"
                 )
         if unknown := set(self.without) - set(PARTS[:-1]):
             raise ValueError(f"without={sorted(unknown)}: choose from {PARTS[:-1]}")
@@ -112,16 +120,17 @@ class CIFAR10Net(nn.Module):
         )
         self.aspp = ASPP(wide, c.branch_channels, out, c.rates, c.aspp_stride)
         self.head = ClassificationHead(out, c.classes, c.head_dropout)
+        self.size_step = math.lcm(2 * c.far_stride, c.aspp_stride)
         for part in c.without:
             setattr(self, part, _replacement(part, c))
 
     def forward(self, images: Tensor) -> Tensor:
-        check_images(images)
-        x = self.initial(images)  # (N, 32, 32, 32)
-        detail = self.dilated_near(x)  # (N, 32, 32, 32)
+        check_images(images, self.size_step)
+        x = self.initial(images)  # (N, 16, 32, 32)
+        detail = self.dilated_near(x)  # (N, 16, 32, 32)
         x = self.dilated_far(detail)  # (N, 64, 16, 16)
         x = self.attention(x)  # (N, 64, 16, 16)
-        x = self.deconvolution(x, detail)  # (N, 32, 32, 32)
+        x = self.deconvolution(x, detail)  # (N, 16, 32, 32)
         x = self.aspp(x)  # (N, 96, 8, 8)
         return self.head(x)  # (N, 10)
 
@@ -159,8 +168,12 @@ def _replacement(part: str, c: NetConfig) -> nn.Module:
 
 
 @torch.fx.wrap
-def check_images(images: Tensor) -> None:
-    """Raise TypeError or ValueError unless `images` is a float (N, 3, H, W) batch."""
+def check_images(images: Tensor, size_step: int = 1) -> None:
+    """Raise TypeError or ValueError unless `images` is a float (N, 3, H, W) batch.
+
+    H and W must be multiples of `size_step`, so that maps that were made smaller fit
+    those that were not.
+    """
     if not images.is_floating_point():
         raise TypeError(
             f"the network takes normalised float images, not {images.dtype}; "
@@ -171,10 +184,15 @@ def check_images(images: Tensor) -> None:
             f"images must be (N, 3, 32, 32), not {tuple(images.shape)}; "
             "a single image needs a batch dimension: images[None]"
         )
+    if any(size % size_step or size == 0 for size in images.shape[2:]):
+        raise ValueError(
+            f"images must be (N, 3, 32, 32), not {tuple(images.shape)}; for other "
+            f"sizes, height and width must be multiples of {size_step}"
+        )
 
 
 @torch.inference_mode()
-def predict(model: nn.Module, images: Tensor) -> Tensor:
+def predict(model: nn.Module, images: Tensor, batch_size: int = 500) -> Tensor:
     """Log-probabilities (N, classes), on the CPU, of uint8 images (N, 3, 32, 32).
 
     Normalises, moves to the model's device, and runs in evaluation mode; the model's
@@ -186,7 +204,11 @@ def predict(model: nn.Module, images: Tensor) -> Tensor:
     was_training = model.training
     model.eval()
     try:
-        return model(normalise(images.to(device))).float().cpu()  # (N, classes)
+        outputs = [
+            model(normalise(batch.to(device))).float().cpu()
+            for batch in images.split(batch_size)
+        ]
+        return torch.cat(outputs)  # (N, classes)
     finally:
         model.train(was_training)
 
@@ -240,7 +262,10 @@ def load_pretrained(name: str, device: str | torch.device = "cpu") -> CIFAR10Net
     and WeightsDamaged for a file that is torn or does not fit its card.
     """
     card = load_card(name)
-    model = CIFAR10Net(NetConfig(**card["config"]))
+    try:
+        model = CIFAR10Net(NetConfig(**card["config"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsDamaged(f"{name}.json describes no network: {error!r}") from error
     path = runtime.WEIGHTS / f"{name}.safetensors"
     try:
         model.load_state_dict(load_file(path))

@@ -6,8 +6,9 @@ Arrays may be NumPy arrays or torch tensors; bad input raises `ValueError`.
 """
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import wraps
 from itertools import pairwise
 from textwrap import wrap
 
@@ -782,3 +783,38 @@ def draw_share(
             share = f"{100 * amount / total:.0f} %"
             axes.text(*place, share, ha="center", va="center", **text)
         left += length
+
+
+# Interaction
+
+
+def slider(draw: Callable[..., Figure], **options):
+    """Sliders that redraw the figure `draw(...)`, where somebody is there to move them.
+
+    `options` name arguments of `draw`: `(least, most)` or `(least, most, step)` makes a
+    slider, a list makes a menu; they start at the argument's default. Leave the call as
+    the last line of a cell. Where nobody watches (no Jupyter kernel, or a notebook that
+    a script runs) it returns None, so that a static page holds no dead widget.
+    """
+    if not someone_watches():
+        return None
+    import ipywidgets  # slow to import, and only needed here
+    from IPython.display import display
+
+    @wraps(draw)
+    def show(**values):
+        display(draw(**values))
+
+    return ipywidgets.interactive(show, **options)
+
+
+def someone_watches() -> bool:
+    """Whether a person runs this Jupyter kernel, and not a script.
+
+    JupyterLab, Colab and others let a cell ask its reader for input, and say so in each
+    request (`allow_stdin`); nbclient and nbconvert do not.
+    """
+    if not in_kernel():
+        return False
+    request = sys.modules["IPython"].get_ipython().kernel.get_parent()
+    return bool(request.get("content", {}).get("allow_stdin"))

@@ -34,7 +34,9 @@ def pick_device(name: str = "auto") -> torch.device:
         available.insert(0, "cuda")
     if name == "auto":
         return torch.device(available[0])
-    if name.split(":")[0] not in available:
+    kind, _, index = name.partition(":")
+    count = torch.cuda.device_count() if kind == "cuda" else 1
+    if kind not in available or (index and int(index) >= count):
         raise ValueError(
             f"device {name!r} is not there; this machine has {available}. "
             'Use "auto" to take the fastest.'

@@ -11,6 +11,7 @@ import csv
 import json
 import math
 import os
+import pickle
 import time
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -44,13 +45,13 @@ CHECK_EVERY = 50  # steps between looks at the losses: each look makes a GPU wai
 class TrainConfig:
     """A recipe. Impossible values raise ValueError with the reason."""
 
-    epochs: int = 18
+    epochs: int = 16
     batch_size: int = 64  # images per step
     optimizer: str = "sgd"  # "sgd" (Nesterov momentum) or "adamw"
     learning_rate: float = 0.1  # the highest, reached after the warm-up
     momentum: float = 0.9  # of SGD
     weight_decay: float = 5e-4  # of convolution and linear weights only
-    warmup_share: float = 0.2  # of all steps: the rate rises linearly, then falls to 0
+    warmup_share: float = 0.1  # of all steps: the rate rises linearly, then falls to 0
     label_smoothing: float = 0.1  # probability spread over all classes
     average_decay: float = 0.998  # of the weights' moving average, per step
     crop_padding: int = 4  # pixels; 0 for no random crop
@@ -62,6 +63,9 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self):
+        for name in ("epochs", "batch_size", "crop_padding", "cutout_size"):
+            if not isinstance(getattr(self, name), int):
+                raise ValueError(f"{name} must be an int, not {getattr(self, name)!r}")
         for name in ("epochs", "batch_size", "learning_rate"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
@@ -205,7 +209,7 @@ def soft_cross_entropy(log_probabilities: Tensor, targets: Tensor) -> Tensor:
 def train_one_epoch(trainer: Trainer, batches: Batches, progress=None) -> dict:
     """One pass over the data; sums are divided once: a short last batch counts right.
 
-    Returns `seconds`, `learning_rate` (of the last step), `train_loss` and
+    Returns `seconds`, `learning_rate` (after the last step), `train_loss` and
     `train_accuracy_percent` (both while training, on augmented images). Raises
     LossNotFinite with the step at which the loss ceased to be a number.
     """
@@ -247,7 +251,12 @@ def _check_finite(losses: list[Tensor], trainer: Trainer) -> None:
 
 @torch.inference_mode()
 def evaluate(model: nn.Module, data: LabelledImages, batch_size: int = 500) -> dict:
-    """`loss` (mean negative log-likelihood) and `accuracy_percent` on `data`."""
+    """`loss` (mean negative log-likelihood) and `accuracy_percent` on `data`.
+
+    Raises ValueError for an empty data set.
+    """
+    if len(data) == 0:
+        raise ValueError("there are no images to evaluate on")
     was_training = model.training
     model.eval()
     loss_sum, correct = 0.0, 0
@@ -323,7 +332,7 @@ def _resume(trainer, path, images) -> list[dict]:
     """Load the checkpoint if there is one; return its history, else an empty one."""
     if path is None or not Path(path).exists():
         return []
-    saved = torch.load(path, map_location=trainer.device, weights_only=True)
+    saved = _load_checkpoint(path, trainer.device)
     if saved["identity"] != _run_identity(trainer, images):
         raise ValueError(
             f"{path} belongs to a run with another network, recipe or data set; "
@@ -331,6 +340,20 @@ def _resume(trainer, path, images) -> list[dict]:
         )
     trainer.load_state(saved)
     return saved["history"]
+
+
+def _load_checkpoint(path, device) -> dict:
+    """What `_save_checkpoint` wrote; a torn or foreign file raises ValueError."""
+    try:
+        saved = torch.load(path, map_location=device, weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError, KeyError) as error:
+        raise ValueError(
+            f"{path} is damaged, or no checkpoint: move it away to start anew "
+            f"({type(error).__name__})"
+        ) from error
+    if not isinstance(saved, dict) or "identity" not in saved:
+        raise ValueError(f"{path} is no checkpoint of a training run: move it away")
+    return saved
 
 
 def _as_json(value):
@@ -409,6 +432,14 @@ def train_preset(name: str, out, validation: int = 0, device="auto", **changes) 
     return save_run(out, name, model.cpu(), history, card)
 
 
+def _yes_or_no(text: str) -> bool:
+    answers = {"yes": True, "true": True, "1": True}
+    answers |= {"no": False, "false": False, "0": False}
+    if text.lower() not in answers:
+        raise argparse.ArgumentTypeError(f"{text!r}: choose yes or no")
+    return answers[text.lower()]
+
+
 def main(arguments: list[str] | None = None) -> None:
     """The command line: every entry of TrainConfig can be changed by its name."""
     parser = argparse.ArgumentParser(
@@ -422,14 +453,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     for field in fields(TrainConfig):
         kind = type(field.default)
-        parse = (
-            (lambda text: text.lower() in ("1", "true", "yes"))
-            if kind is bool
-            else kind
-        )
         parser.add_argument(
             f"--{field.name.replace('_', '-')}",
-            type=parse,
+            type=_yes_or_no if kind is bool else kind,
             help="default: the preset's",
         )
     options = vars(parser.parse_args(arguments))

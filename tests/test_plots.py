@@ -569,3 +569,54 @@ def test_every_figure_draws_without_a_warning(recwarn, images, labels, predictio
         assert isinstance(figure, Figure)
         figure.canvas.draw()
     assert [str(warning.message) for warning in recwarn] == []
+
+
+SLIDER_CELL = """
+import sys
+from cifar_helpers import plots
+
+def draw(dilation=4, size=32):
+    with plots.new_figure(1.0) as figure:
+        figure.suptitle(f"drawn {dilation} {size}")
+    print(f"drawn {dilation} {size}")
+    return figure
+
+sliders = plots.slider(draw, dilation=(1, 18), size=(4, 32, 4))
+sliders
+"""
+LOOK_CELL = """
+assert [w.description for w in sliders.children[:2]] == ["dilation", "size"]
+dilation, size = sliders.children[:2]
+assert (dilation.min, dilation.max, dilation.value) == (1, 18, 4)
+assert (size.min, size.max, size.step, size.value) == (4, 32, 4, 32)
+dilation.value = 16
+"""
+
+
+def test_slider_shows_where_someone_watches_and_nowhere_else():
+    nbformat = pytest.importorskip("nbformat")
+    client_of = pytest.importorskip("nbclient").NotebookClient
+    new_cell = nbformat.v4.new_code_cell
+    script = [new_cell(SLIDER_CELL), new_cell('assert "ipywidgets" not in sys.modules')]
+    person = [new_cell(SLIDER_CELL), new_cell(LOOK_CELL)]
+    notebook = nbformat.v4.new_notebook(cells=[*script, *person])
+    client = client_of(notebook, timeout=120)
+    with client.setup_kernel():
+        for index, cell in enumerate(notebook.cells):
+            client.kc.allow_stdin = cell in person  # as JupyterLab and Colab do
+            client.execute_cell(cell, index)
+        states = client.widget_state.values()
+    assert script[0].outputs == script[1].outputs == []
+    widgets = [output["data"] for output in person[0].outputs if "data" in output]
+    assert any("application/vnd.jupyter.widget-view+json" in data for data in widgets)
+    shown = [state for state in states if state.get("_model_name") == "OutputModel"]
+    assert len(shown) == 1
+    last = client.output_hook_stack, client.widget_state
+    assert last
+    outputs = [o for o in shown[0]["outputs"]]
+    assert outputs[0]["text"] == "drawn 16 32\n"
+    assert "image/png" in outputs[1]["data"]
+
+
+def test_slider_outside_a_kernel():
+    assert plots.slider(lambda dilation=1: plots.new_figure(1.0), dilation=(1, 2)) is None

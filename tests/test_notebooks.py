@@ -1,0 +1,122 @@
+"""Every notebook runs from a clean kernel and keeps the frame of the series."""
+
+import ast
+import json
+import os
+import re
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+from execute_notebooks import NOTEBOOKS, all_notebooks, execute
+
+from cifar_helpers.checks import Verdict
+
+PATHS = all_notebooks()
+SETUP_CELL = 1  # after the title
+MACHINE_PATHS = re.compile(r"site-packages|/home/[a-z]|/tmp/|/root/")
+by_name = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+
+
+def code_cells(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source]
+
+
+def texts(cell) -> str:
+    """What a cell's outputs say, pictures left out."""
+    parts = []
+    for output in cell.outputs:
+        parts.append(output.get("text", ""))
+        data = output.get("data", {})
+        parts += [data.get(kind, "") for kind in ("text/plain", "text/html")]
+    return "\n".join(parts)
+
+
+def check_outputs(notebook):
+    """No error, no warning, no path of one machine; pictures are there."""
+    for cell in code_cells(notebook):
+        for output in cell.outputs:
+            assert output.output_type != "error", output.get("evalue")
+            assert output.get("name") != "stderr", output.text
+        assert not MACHINE_PATHS.search(texts(cell)), texts(cell)
+        assert "Warning" not in texts(cell), texts(cell)
+    assert any(
+        "image/png" in output.get("data", {})
+        for cell in code_cells(notebook)
+        for output in cell.outputs
+    )
+
+
+@by_name
+def test_runs_from_top_to_bottom_with_the_sample(path):
+    started = time.perf_counter()
+    notebook = execute(path, source="sample")
+    seconds = time.perf_counter() - started
+    check_outputs(notebook)
+    for cell in code_cells(notebook):
+        if "exercise" in cell.metadata.get("tags", []):
+            assert "Not solved yet" in texts(cell), cell.source
+    assert seconds < 120 or os.cpu_count() < 2, f"{seconds:.0f} s"
+
+
+@by_name
+def test_is_committed_as_one_clean_run_on_the_full_data(path):
+    notebook = nbformat.read(path, as_version=4)
+    cells = code_cells(notebook)
+    assert [cell.execution_count for cell in cells] == [*range(1, len(cells) + 1)]
+    check_outputs(notebook)
+    assert "bundled sample" not in "".join(texts(cell) for cell in cells)
+
+
+@by_name
+def test_has_the_frame_of_the_series(path):
+    notebook = nbformat.read(path, as_version=4)
+    first = notebook.cells[0].source
+    assert first.startswith(f"# {path.name[:2]} · ")
+    assert f"/blob/main/notebooks/{path.name})" in first
+    assert "**Time**" in first
+    setup = nbformat.read(PATHS[0], as_version=4).cells[SETUP_CELL].source
+    assert notebook.cells[SETUP_CELL].source == setup
+    prose = "\n".join(c.source for c in notebook.cells if c.cell_type == "markdown")
+    assert "## What to remember" in prose and "## References" in prose
+    exercises = [c for c in notebook.cells if "exercise" in c.metadata.get("tags", [])]
+    assert 2 <= len(exercises) <= 4
+
+
+@by_name
+def test_links_lead_to_files(path):
+    notebook = nbformat.read(path, as_version=4)
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            for target in re.findall(r"\]\((?!http|#)([^)]+)\)", cell.source):
+                assert (path.parent / target).exists(), target
+
+
+def run_cell(source: str, names: dict):
+    """Run a cell's code in `names`; return the value of its last expression, if any."""
+    tree = ast.parse(source)
+    last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+    exec(compile(tree, "<cell>", "exec"), names)
+    if last is not None:
+        return eval(compile(ast.Expression(last.value), "<cell>", "eval"), names)
+
+
+@by_name
+def test_solutions_solve_every_exercise(path):
+    solutions = NOTEBOOKS / "solutions" / f"{path.stem}_solutions.ipynb"
+    names = {}
+    cells = code_cells(nbformat.read(solutions, as_version=4))
+    values = [run_cell(cell.source, names) for cell in cells]
+    verdicts = [value for value in values if isinstance(value, Verdict)]
+    assert [v.status for v in verdicts] == ["solved"] * len(verdicts), verdicts
+    notebook = nbformat.read(path, as_version=4)
+    exercises = [c for c in notebook.cells if "exercise" in c.metadata.get("tags", [])]
+    assert len(verdicts) == len(exercises)
+
+
+def test_setup_cell_names_the_repository_that_the_package_names():
+    project = Path(__file__).parents[1] / "pyproject.toml"
+    repository = re.search(r'Repository = "https://(.*)"', project.read_text()).group(1)
+    for path in PATHS:
+        assert repository in json.dumps(nbformat.read(path, as_version=4).cells[:2])
