@@ -61,8 +61,10 @@ class DilatedBlock(nn.Module):
     """Part 2: two depthwise separable convolutions, the second looking farther.
 
     Dilation d spreads the nine taps of a 3 x 3 filter over (2 d + 1) x (2 d + 1)
-    pixels at no extra cost (Yu & Koltun 2016, equation 2). Only the second convolution
-    may reduce the resolution, so both see the map at its full size.
+    pixels at no extra cost (Yu & Koltun 2016, equation 2). Both see the map at its full
+    size. Only then a stride s is taken, by a dense convolution that looks at all pixels
+    in between: with even dilations alone, even and odd rows would never meet (gridding;
+    Wang et al. 2018, section 3.2), and a stride would simply drop one of them.
     Maps (N, in_channels, H, W) to (N, out_channels, H / stride, W / stride).
     """
 
@@ -73,12 +75,19 @@ class DilatedBlock(nn.Module):
             in_channels, in_channels, near, residual=residual
         )
         self.far = DepthwiseSeparableConv(
-            in_channels, out_channels, far, stride, residual
+            in_channels, in_channels, far, residual=residual
         )
+        self.merge = nn.Identity()
+        if stride > 1 or in_channels != out_channels:
+            size = 2 * stride - 1  # neighbouring patches overlap
+            self.merge = conv_norm_relu(
+                in_channels, out_channels, size, stride, padding=stride - 1
+            )
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.near(x)  # (N, in_channels, H, W)
-        return self.far(x)  # (N, out_channels, H / stride, W / stride)
+        x = self.far(x)  # (N, in_channels, H, W)
+        return self.merge(x)  # (N, out_channels, H / stride, W / stride)
 
 
 class ChannelAttention(nn.Module):
@@ -111,10 +120,10 @@ class ChannelAttention(nn.Module):
 class DeconvResidual(nn.Module):
     """Part 4: down to a coarse map, up by transposed convolution, plus a shortcut.
 
-    A strided convolution halves the map, a second one refines it; both mix all channels.
-    A transposed convolution (Zeiler et al. 2010) brings it back to the size of `detail`,
-    a finer map from earlier, which is added to it (He et al. 2016, equation 1; the long
-    shortcut is that of Ronneberger et al. 2015, with a sum for the concatenation).
+    A strided convolution halves the map, a second one refines it; both mix all
+    channels. A transposed convolution (Zeiler et al. 2010) brings it back to the size
+    of `detail`, a finer map from earlier, which is added to it (He et al. 2016, equation
+    1; the long shortcut of Ronneberger et al. 2015, with a sum for the concatenation).
     Kernel and stride of the transposed convolution are equal: patches never overlap.
     Maps x (N, in_channels, H, W) and detail (N, out_channels, s H, s W) to
     (N, out_channels, s H, s W), with s = upscale / 2. H and W must be even.
@@ -212,10 +221,10 @@ class DepthwiseConv2d(nn.Conv2d):
     """A 3 x 3 filter per channel: `nn.Conv2d` with its values, but quick on a CPU.
 
     The libraries behind `nn.Conv2d` run a dilated depthwise convolution many times
-    slower than an undilated one on a CPU, above all backwards (`results/throughput.csv`
-    has the times). Two exact ways around that are taken by themselves on a CPU: with
-    stride 1 and near taps, `convolve_on_subgrids`, otherwise `ConvolveByTaps`. On any
-    other device, or with dilation 1, this is `nn.Conv2d`. Padding equals the dilation.
+    slower than an undilated one on a CPU, above all backwards (notebook 04 measures
+    it). Two exact ways around that are taken by themselves on a CPU: with stride 1 and
+    near taps, `convolve_on_subgrids`, otherwise `ConvolveByTaps`. On any other device,
+    or with dilation 1, this is `nn.Conv2d`. Padding equals the dilation.
     Maps (N, channels, H, W) to (N, channels, ceil(H / stride), ceil(W / stride)).
     """
 

@@ -45,13 +45,13 @@ CHECK_EVERY = 50  # steps between looks at the losses: each look makes a GPU wai
 class TrainConfig:
     """A recipe. Impossible values raise ValueError with the reason."""
 
-    epochs: int = 16
+    epochs: int = 12
     batch_size: int = 64  # images per step
     optimizer: str = "sgd"  # "sgd" (Nesterov momentum) or "adamw"
     learning_rate: float = 0.1  # the highest, reached after the warm-up
     momentum: float = 0.9  # of SGD
     weight_decay: float = 5e-4  # of convolution and linear weights only
-    warmup_share: float = 0.1  # of all steps: the rate rises linearly, then falls to 0
+    warmup_share: float = 0.15  # of all steps: the rate rises linearly, then falls to 0
     label_smoothing: float = 0.1  # probability spread over all classes
     average_decay: float = 0.998  # of the weights' moving average, per step
     crop_padding: int = 4  # pixels; 0 for no random crop
