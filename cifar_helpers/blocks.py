@@ -122,8 +122,8 @@ class DeconvResidual(nn.Module):
 
     A strided convolution halves the map, a second one refines it; both mix all
     channels. A transposed convolution (Zeiler et al. 2010) brings it back to the size
-    of `detail`, a finer map from earlier, which is added to it (He et al. 2016, equation
-    1; the long shortcut of Ronneberger et al. 2015, with a sum for the concatenation).
+    of `detail`, a finer map from earlier, which is added to it (the long shortcut of
+    Ronneberger et al. 2015, with a sum, as in He et al. 2016, equation 1).
     Kernel and stride of the transposed convolution are equal: patches never overlap.
     Maps x (N, in_channels, H, W) and detail (N, out_channels, s H, s W) to
     (N, out_channels, s H, s W), with s = upscale / 2. H and W must be even.

@@ -456,11 +456,12 @@ def main(arguments: list[str] | None = None) -> None:
         parser.add_argument(
             f"--{field.name.replace('_', '-')}",
             type=_yes_or_no if kind is bool else kind,
+            default=argparse.SUPPRESS,
             help="default: the preset's",
         )
     options = vars(parser.parse_args(arguments))
     names = {field.name for field in fields(TrainConfig)}
-    changes = {k: v for k, v in options.items() if k in names and v is not None}
+    changes = {name: options[name] for name in names & options.keys()}
     card = train_preset(
         *(options["preset"], options["out"], options["validation"], options["device"]),
         **changes,

@@ -3,9 +3,11 @@
     python -m tests.execute_notebooks            all notebooks, on the full data set
     python -m tests.execute_notebooks 04 10      only these
 
-The committed notebooks are the outcome of this command.
+The committed notebooks are the outcome of this command. How long each took, and the
+most memory its kernel held, goes to `cifar_helpers/results/notebooks.csv`.
 """
 
+import csv
 import os
 import re
 import sys
@@ -15,6 +17,9 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 
+from cifar_helpers import runtime
+
+TIMES = runtime.RESULTS / "notebooks.csv"
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 ENVIRONMENT = {"TQDM_DISABLE": "1", "PYTHONWARNINGS": "default"}  # no bars in outputs
 
@@ -24,24 +29,40 @@ def execute(
 ) -> nbformat.NotebookNode:
     """The notebook with the outputs of a clean run; `source` as in `load_cifar10`.
 
-    Raises nbclient's CellExecutionError if a cell fails.
+    Its metadata gets `peak_memory_gb`, where the system tells. Raises nbclient's
+    CellExecutionError if a cell fails.
     """
     notebook = nbformat.read(path, as_version=4)
+
+    def note_memory(**_):
+        notebook.metadata["peak_memory_gb"] = peak_memory_gb(client.km.provisioner.pid)
+
     client = NotebookClient(
         notebook,
         timeout=timeout_seconds,
         startup_timeout=180,
         kernel_name="python3",
         resources={"metadata": {"path": str(path.parent)}},
+        on_cell_complete=note_memory,
     )
     environment = {**os.environ, **ENVIRONMENT, "CIFAR10_SOURCE": source}
     client.execute(env=environment)
     return notebook
 
 
+def peak_memory_gb(process: int) -> float | None:
+    """The most memory that a process has held; None where the system does not tell."""
+    try:
+        status = Path(f"/proc/{process}/status").read_text()
+        return round(int(re.search(r"VmHWM:\s+(\d+) kB", status).group(1)) / 1e6, 2)
+    except (OSError, AttributeError):
+        return None
+
+
 def tidy(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """Leave out what belongs to one run only: times of cells, states of widgets."""
     notebook.metadata.pop("widgets", None)
+    notebook.metadata.pop("peak_memory_gb", None)
     notebook.metadata["language_info"] = {"name": "python"}
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
@@ -55,14 +76,41 @@ def all_notebooks() -> list[Path]:
     return sorted(p for p in NOTEBOOKS.glob("*.ipynb") if re.match(r"\d\d_", p.name))
 
 
+def note_run(notebook: str, seconds: float, memory_gb: float | None) -> None:
+    """Put a notebook's run into the results file, in place of an older one."""
+    rows = {}
+    if TIMES.exists():
+        with open(TIMES, newline="") as file:
+            rows = {row["notebook"]: row for row in csv.DictReader(file)}
+    machine = runtime.describe_machine()
+    rows[notebook] = {
+        "notebook": notebook,
+        "seconds": round(seconds),
+        "peak_memory_gb": memory_gb,
+        "hardware": machine["hardware"],
+        "torch": machine["torch"],
+        "command": f"python -m tests.execute_notebooks {notebook[:2]}",
+    }
+    TIMES.parent.mkdir(exist_ok=True)
+    with open(TIMES, "w", newline="") as file:
+        writer = csv.DictWriter(file, rows[notebook].keys())
+        writer.writeheader()
+        writer.writerows(rows[name] for name in sorted(rows))
+
+
 def main(numbers: list[str]) -> None:
     for path in all_notebooks():
         if numbers and path.name[:2] not in numbers:
             continue
         started = time.perf_counter()
-        notebook = tidy(execute(path, source="full"))
-        nbformat.write(notebook, path)
-        print(f"{path.name}: {time.perf_counter() - started:.0f} s", flush=True)
+        notebook = execute(path, source="full")
+        seconds, memory_gb = (
+            time.perf_counter() - started,
+            notebook.metadata["peak_memory_gb"],
+        )
+        nbformat.write(tidy(notebook), path)
+        note_run(path.stem, seconds, memory_gb)
+        print(f"{path.name}: {seconds:.0f} s, {memory_gb} GB", flush=True)
 
 
 if __name__ == "__main__":

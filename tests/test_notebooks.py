@@ -58,6 +58,7 @@ def test_runs_from_top_to_bottom_with_the_sample(path):
         if "exercise" in cell.metadata.get("tags", []):
             assert "Not solved yet" in texts(cell), cell.source
     assert seconds < 120 or os.cpu_count() < 2, f"{seconds:.0f} s"
+    assert (notebook.metadata["peak_memory_gb"] or 0) < 4
 
 
 @by_name
