@@ -346,7 +346,7 @@ def _load_checkpoint(path, device) -> dict:
     """What `_save_checkpoint` wrote; a torn or foreign file raises ValueError."""
     try:
         saved = torch.load(path, map_location=device, weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError, KeyError) as error:
+    except (OSError, RuntimeError, EOFError, KeyError, pickle.PickleError) as error:
         raise ValueError(
             f"{path} is damaged, or no checkpoint: move it away to start anew "
             f"({type(error).__name__})"

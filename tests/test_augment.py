@@ -1,0 +1,310 @@
+"""Each augmentation of a batch against a plain loop over its images."""
+
+import numpy as np
+import pytest
+import torch
+
+from cifar_helpers import augment
+from cifar_helpers.data import MEAN
+
+EVERY_AUGMENTATION = {
+    "crop": lambda images, generator: augment.random_crop(images, 2, generator),
+    "flip": augment.random_flip,
+    "cutout": lambda images, generator: augment.cutout(images, 3, generator),
+}
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def pictures(count, channels=3, height=6, width=7, dtype=torch.uint8, seed=9):
+    """Random pixels: two shifts of one picture are never the same."""
+    shape = (count, channels, height, width)
+    pixels = torch.randint(0, 256, shape, generator=seeded(seed))
+    return pixels.to(torch.uint8) if dtype == torch.uint8 else pixels.to(dtype) / 255
+
+
+def shifts_of(images, cropped, padding):
+    """Find each image's shift by trying all of them on the mirrored image."""
+    height, width = images.shape[2:]
+    edges = ((0, 0), (padding, padding), (padding, padding))
+    found = []
+    for before, after in zip(images.numpy(), cropped.numpy(), strict=True):
+        padded = np.pad(before, edges, mode="reflect")
+        for top in range(2 * padding + 1):
+            for left in range(2 * padding + 1):
+                window = padded[:, top : top + height, left : left + width]
+                if window[0, 0, 0] == after[0, 0, 0] and (window == after).all():
+                    found.append((top - padding, left - padding))
+                    break
+            else:
+                continue
+            break
+        else:
+            raise AssertionError("the crop is no shift of the mirrored image")
+    return found
+
+
+# ---- crop ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float64])
+@pytest.mark.parametrize("padding", [1, 2, 5])
+def test_crop_is_a_shift_of_the_mirrored_image(dtype, padding):
+    images = pictures(40, dtype=dtype)
+    cropped = augment.random_crop(images, padding, seeded())
+    assert cropped.dtype == dtype and cropped.shape == images.shape
+    shifts = shifts_of(images, cropped, padding)
+    assert len(set(shifts)) > 5  # every image has its own
+
+
+def test_crop_draws_every_shift_about_equally():
+    images = pictures(1000, channels=1)
+    shifts = shifts_of(images, augment.random_crop(images, 2, seeded()), 2)
+    counts = [shifts.count(shift) for shift in set(shifts)]
+    assert len(counts) == 25  # 5 rows x 5 columns
+    assert min(counts) > 20 and max(counts) < 65  # 40 expected
+
+
+def test_crop_takes_channels_last_images():
+    images = pictures(20).contiguous(memory_format=torch.channels_last)
+    cropped = augment.random_crop(images, 2, seeded())
+    assert torch.equal(cropped, augment.random_crop(pictures(20), 2, seeded()))
+
+
+def test_crop_without_padding_changes_nothing():
+    images = pictures(5)
+    assert torch.equal(augment.random_crop(images, 0, seeded()), images)
+
+
+@pytest.mark.parametrize("padding", [-1, 6, 7])
+def test_crop_refuses_a_padding_that_cannot_be_mirrored(padding):
+    with pytest.raises(ValueError, match=r"padding must be in 0 … 5, not"):
+        augment.random_crop(pictures(2), padding)
+
+
+# ---- flip ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_flip_mirrors_about_half_of_the_images(dtype):
+    images = pictures(1000, dtype=dtype)
+    result = augment.random_flip(images, seeded())
+    mirrored = 0
+    for before, after in zip(images.numpy(), result.numpy(), strict=True):
+        is_mirrored = (after == before[:, :, ::-1]).all()
+        assert is_mirrored or (after == before).all()
+        mirrored += is_mirrored
+    assert 430 < mirrored < 570
+    assert result.dtype == dtype
+
+
+# ---- cutout --------------------------------------------------------------------------
+
+
+def with_square(image, centre, size, fill):
+    """One image, (C, H, W) NumPy, with a square pixel by pixel."""
+    image = image.copy()
+    for row in range(image.shape[1]):
+        for column in range(image.shape[2]):
+            inside = [
+                -(size // 2) <= position - middle < size - size // 2
+                for position, middle in zip((row, column), centre, strict=True)
+            ]
+            if all(inside):
+                image[:, row, column] = fill
+    return image
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 9])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_cutout_covers_one_square_whose_centre_lies_in_the_image(dtype, size):
+    images = pictures(300, dtype=dtype)
+    result = augment.cutout(images, size, seeded())
+    fill = 0 if dtype == torch.float32 else [round(255 * mean) for mean in MEAN]
+    height, width = images.shape[2:]
+    draw = torch.rand(2, 300, 1, generator=seeded())  # the same draws once more
+    centres = set()
+    for before, after, y, x in zip(images, result, *draw.tolist(), strict=True):
+        centre = (int(y[0] * height), int(x[0] * width))
+        centres.add(centre)
+        assert np.array_equal(
+            after.numpy(), with_square(before.numpy(), centre, size, fill)
+        )
+    assert len(centres) == height * width  # corners too, where it sticks out
+    assert result.dtype == dtype
+
+
+def test_cutout_fills_with_the_mean_colour():
+    result = augment.cutout(pictures(1), 50, seeded())
+    assert result[0, :, 0, 0].tolist() == [125, 123, 114]  # 255 times MEAN
+    grey = augment.cutout(pictures(1, channels=1), 50, seeded())
+    assert grey.unique().tolist() == [128]
+
+
+def test_cutout_of_size_zero_changes_nothing():
+    images = pictures(5)
+    assert torch.equal(augment.cutout(images, 0, seeded()), images)
+
+
+def test_cutout_refuses_a_negative_size():
+    with pytest.raises(ValueError, match="size must be at least 0, not -1"):
+        augment.cutout(pictures(1), -1)
+
+
+# ---- mixup ---------------------------------------------------------------------------
+
+
+def mixed(count=64, alpha=0.4, dtype=torch.float64):
+    images = pictures(count, dtype=dtype)
+    targets = torch.eye(10, dtype=dtype)[torch.arange(count) % 10]
+    return images, targets, *augment.mixup(images, targets, alpha, seeded())
+
+
+def test_mixup_blends_images_and_targets_with_one_share():
+    """Read partner and share off the targets, then blend the images with them."""
+    count = 48
+    images = pictures(count, dtype=torch.float64)
+    own_class = torch.eye(count, dtype=torch.float64)
+    results = augment.mixup(images, own_class, 0.4, seeded())
+    images, (blended, targets) = images.numpy(), (part.numpy() for part in results)
+    partners = []
+    for i in range(count):
+        others = [j for j in np.flatnonzero(targets[i]) if j != i]
+        assert len(others) <= 1
+        share, j = targets[i, i], (others or [i])[0]
+        assert others == [] or targets[i, j] == pytest.approx(1 - share)
+        expected = share * images[i] + (1 - share) * images[j]
+        np.testing.assert_allclose(blended[i], expected, atol=1e-12)
+        partners.append(j)
+    blends = [j for i, j in enumerate(partners) if j != i]
+    assert len(set(blends)) == len(blends) > 35  # each image is partner once
+
+
+def test_mixup_keeps_the_sum_of_targets():
+    *_, targets = mixed(dtype=torch.float32)
+    torch.testing.assert_close(targets.sum(1), torch.ones(64), rtol=0, atol=1e-6)
+    assert ((targets > 0).sum(1) == 2).sum() > 40  # most are really blended
+
+
+def test_mixup_keeps_the_dtypes():
+    images = pictures(4, dtype=torch.bfloat16)
+    blended, targets = augment.mixup(images, torch.eye(4), 0.4, seeded())
+    assert (blended.dtype, targets.dtype) == (torch.bfloat16, torch.float32)
+
+
+@pytest.mark.parametrize("alpha", [0.01, 0.2, 1.0, 5.0])
+def test_mixup_share_follows_the_beta_distribution(alpha):
+    count = 4000
+    images = torch.ones(count, 1, 1, 1)
+    targets = torch.stack([torch.arange(count), torch.ones(count)], dim=1)
+    blended, blended_targets = augment.mixup(images, targets, alpha, seeded())
+    share = augment._beta(count, alpha, seeded(), "cpu").double()
+    partner = (blended_targets[:, 0] - share * targets[:, 0]) / (1 - share)
+    clear = share < 0.9  # where dividing by 1 - share keeps the digits
+    torch.testing.assert_close(
+        partner[clear], partner[clear].round(), rtol=0, atol=0.05
+    )  # the shares of the function are those of `_beta`
+    variance = 1 / (4 * (2 * alpha + 1))  # of Beta(alpha, alpha), in closed form
+    error = 5 * (variance / count) ** 0.5
+    assert share.mean().item() == pytest.approx(0.5, abs=error)
+    assert share.var().item() == pytest.approx(variance, rel=0.1)
+    below = np.random.default_rng(0).beta(alpha, alpha, 100_000)
+    for threshold in (0.05, 0.3, 0.5, 0.8):
+        expected = (below < threshold).mean()
+        assert (share < threshold).double().mean().item() == pytest.approx(
+            expected, abs=0.04
+        )
+
+
+def test_mixup_without_strength_changes_nothing():
+    images, targets, *_ = mixed()
+    blended, blended_targets = augment.mixup(images, targets, 0.0, seeded())
+    assert torch.equal(blended, images) and torch.equal(blended_targets, targets)
+
+
+def test_mixup_errors():
+    floats, targets = pictures(3, dtype=torch.float32), torch.eye(3)
+    with pytest.raises(TypeError, match="float images and float targets"):
+        augment.mixup(pictures(3), targets)
+    with pytest.raises(TypeError, match="float images and float targets"):
+        augment.mixup(floats, torch.tensor([0, 1, 2]))
+    with pytest.raises(ValueError, match="alpha >= 0"):
+        augment.mixup(floats, targets, -0.1)
+    for wrong in (torch.eye(4), torch.ones(3)):
+        with pytest.raises(ValueError, match=r"shape \(N, classes\)"):
+            augment.mixup(floats, wrong)
+
+
+# ---- targets -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.5])
+def test_one_hot_spreads_the_smoothing(smoothing):
+    labels = torch.tensor([3, 0, 9, 3])
+    targets = augment.one_hot(labels, 10, smoothing)
+    for row, label in zip(targets.tolist(), labels.tolist(), strict=True):
+        for place, value in enumerate(row):
+            true_class = 1 - smoothing if place == label else 0
+            assert value == pytest.approx(true_class + smoothing / 10)
+
+
+# ---- all of them ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", EVERY_AUGMENTATION)
+def test_same_generator_gives_the_same_images(name):
+    change, images = EVERY_AUGMENTATION[name], pictures(50)
+    first = change(images, seeded(1))
+    assert torch.equal(first, change(images, seeded(1)))
+    assert not torch.equal(first, change(images, seeded(2)))
+
+
+def test_same_generator_gives_the_same_mixup():
+    images, targets = pictures(50, dtype=torch.float32), torch.eye(50)
+    first, again, other = (
+        augment.mixup(images, targets, 0.4, seeded(seed)) for seed in (1, 1, 2)
+    )
+    assert torch.equal(first[0], again[0]) and torch.equal(first[1], again[1])
+    assert not torch.equal(first[0], other[0])
+
+
+@pytest.mark.parametrize("name", EVERY_AUGMENTATION)
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_input_stays_as_it_was(name, dtype):
+    images = pictures(50, dtype=dtype)
+    result = EVERY_AUGMENTATION[name](images, seeded())
+    assert torch.equal(images, pictures(50, dtype=dtype))
+    assert not torch.equal(result, images)
+
+
+def test_mixup_leaves_its_input_as_it_was():
+    images, targets, blended, _ = mixed()
+    assert torch.equal(images, pictures(64, dtype=torch.float64))
+    assert torch.equal(targets.sum(1), torch.ones(64, dtype=torch.float64))
+    assert targets.unique().tolist() == [0, 1]
+    assert not torch.equal(blended, images)
+
+
+@pytest.mark.parametrize("name", EVERY_AUGMENTATION)
+def test_wrong_input_is_explained(name):
+    change = EVERY_AUGMENTATION[name]
+    with pytest.raises(ValueError, match=r"batch dimension: image\[None\]"):
+        change(pictures(1)[0], seeded())
+    with pytest.raises(TypeError, match="must be a torch.Tensor, not ndarray"):
+        change(pictures(1).numpy(), seeded())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_every_augmentation_runs_on_a_gpu():
+    images = pictures(200).cuda()
+    generator = torch.Generator("cuda").manual_seed(0)
+    for change in EVERY_AUGMENTATION.values():
+        assert change(images, generator).device == images.device
+    shifts_of(images.cpu(), augment.random_crop(images, 2, generator).cpu(), 2)
+    floats = images.float()
+    blended, targets = augment.mixup(
+        floats, torch.eye(200, device="cuda"), 0.4, generator
+    )
+    assert blended.device == targets.device == images.device

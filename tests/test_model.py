@@ -1,0 +1,502 @@
+"""The joined network: its sizes, its switches, its errors, and the shipped weights."""
+
+import inspect
+import json
+import os
+import re
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from cifar_helpers import runtime
+from cifar_helpers.blocks import DepthwiseConv2d
+from cifar_helpers.data import MEAN, STD, cache_folder, load_cifar10
+from cifar_helpers.model import (
+    PARAMETER_BUDGET,
+    PARTS,
+    CIFAR10Net,
+    NetConfig,
+    WeightsDamaged,
+    count_multiply_adds,
+    count_parameters,
+    load_card,
+    load_pretrained,
+    predict,
+    table_of_sizes,
+)
+from cifar_helpers.training import save_run
+
+NARROW = {"channels": 4, "deep_channels": 6, "hidden_channels": 5}
+NARROW |= {"branch_channels": 3, "out_channels": 7}
+SWITCHES = [(), *((part,) for part in PARTS[:-1]), PARTS[:-1]]
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
+def raw_images(count):
+    return torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8)
+
+
+# ---- budget and table ----------------------------------------------------------------
+
+
+def test_default_network_keeps_the_budget():
+    model = CIFAR10Net(NetConfig())
+    assert PARAMETER_BUDGET == 200_000
+    assert count_parameters(model) < 200_000
+    assert count_multiply_adds(model) <= 40_000_000
+
+
+@pytest.mark.parametrize("without", SWITCHES, ids=" ".join)
+def test_network_gives_log_probabilities(without):
+    model = CIFAR10Net(NetConfig(without=without)).double().eval()
+    log_probabilities = model(torch.randn(3, 3, 32, 32, dtype=torch.float64))
+    assert log_probabilities.shape == (3, 10)
+    assert (log_probabilities < 0).all()
+    sums = log_probabilities.exp().sum(1)
+    assert (sums - 1).abs().max() < 1e-12
+    assert log_probabilities.std(0).min() > 0  # it looks at the image
+
+
+@pytest.mark.parametrize("without", SWITCHES[1:], ids=" ".join)
+def test_switching_parts_off_saves_parameters_and_time(without):
+    whole, smaller = CIFAR10Net(), CIFAR10Net(NetConfig(without=without))
+    assert count_parameters(smaller) < count_parameters(whole)
+    assert count_multiply_adds(smaller) < count_multiply_adds(whole)
+
+
+def by_hand(c):
+    """Parameters and multiply-adds of each part, from the sizes alone."""
+    w, d, h, b, o = (
+        c.channels,
+        c.deep_channels,
+        c.hidden_channels,
+        c.branch_channels,
+        c.out_channels,
+    )
+    squeezed, joined = d // c.attention_reduction, b * (len(c.rates) + 2)
+    mixed = 2 * (9 * w + w * w)  # two separable convolutions that keep the channels
+    full, half, quarter = 32 * 32, 16 * 16, 8 * 8
+    local = w * b * c.aspp_stride**2
+    dilated = len(c.rates) * (9 * w + w * b)
+    parts = {
+        "initial": (27 * w + 2 * w, 27 * w * full),
+        "dilated_near": (mixed + 4 * w, mixed * full),
+        "dilated_far": (
+            mixed + 4 * w + 9 * w * d + 2 * d,
+            mixed * full + 9 * w * d * half,
+        ),
+        "attention": (2 * d * squeezed + squeezed + d, 2 * d * squeezed),
+        "deconvolution": (
+            9 * d * h + 2 * h + 9 * h * h + 2 * h + 16 * h * w + 2 * w,
+            (9 * d * h + 9 * h * h + 16 * h * w) * quarter,
+        ),
+        "aspp": (
+            (local + dilated + w * b + b + joined * o)  # convolutions
+            + 2 * b * (1 + len(c.rates)) + 2 * o,  # normalisation
+            (local + dilated + joined * o) * quarter + w * b,
+        ),
+        "head": (o * 10 + 10, o * 10),
+    }  # fmt: skip
+    replacements = {
+        "initial": (3 * w + w, 3 * w * full),
+        "dilated_near": (0, 0),
+        "dilated_far": (w * d + d, w * d * half),
+        "attention": (0, 0),
+        "deconvolution": (d * w + w, d * w * full),
+        "aspp": (w * o + o, w * o * quarter),
+    }
+    return parts | {part: replacements[part] for part in c.without}
+
+
+EVERY_SWITCH = [NetConfig(without=without) for without in SWITCHES]
+
+
+@pytest.mark.parametrize("config", [*EVERY_SWITCH, NetConfig(rates=(6,), **NARROW)])
+def test_table_agrees_with_a_calculation_from_the_sizes(config):
+    model = CIFAR10Net(config)
+    rows = table_of_sizes(model)
+    assert [row["name"] for row in rows] == list(PARTS)
+    expected = by_hand(config)
+    for row in rows:
+        got = row["parameters"], row["multiply_adds"]
+        assert got == expected[row["name"]], row["name"]
+    parameters, multiply_adds = (
+        sum(column) for column in zip(*expected.values(), strict=True)
+    )
+    assert count_parameters(model) == parameters
+    assert sum(p.numel() for p in model.state_dict(keep_vars=True).values()
+               if p.requires_grad) == parameters  # fmt: skip
+    assert count_multiply_adds(model) == multiply_adds
+
+
+def test_normalisation_and_biases_are_counted():
+    layers = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 2))
+    assert count_parameters(layers) == (3 * 4 * 9 + 4) + (4 + 4) + (4 * 2 + 2)
+
+
+def test_table_leaves_the_model_as_it_was():
+    model = CIFAR10Net(NetConfig(**NARROW)).train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    table_of_sizes(model)
+    assert model.training
+    assert not any(module._forward_hooks for module in model.modules())
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+def test_table_of_another_image_size():
+    model = CIFAR10Net(NetConfig(**NARROW))
+    small, large = table_of_sizes(model, 32), table_of_sizes(model, 64)
+    assert small[0]["output"] == (4, 32, 32) and large[0]["output"] == (4, 64, 64)
+    assert large[0]["multiply_adds"] == 4 * small[0]["multiply_adds"]
+    assert large[-1] == small[-1]  # the head sees one value per channel
+
+
+def test_shape_comments_in_forward_are_true():
+    source = inspect.getsource(CIFAR10Net.forward)
+    comments = re.findall(r"self\.(\w+)\(.*\)  # \(N, ([\d, ]+)\)", source)
+    assert [name for name, _ in comments] == list(PARTS)
+    outputs = {row["name"]: row["output"] for row in table_of_sizes(CIFAR10Net())}
+    for name, shape in comments:
+        assert outputs[name] == tuple(int(size) for size in shape.split(",")), name
+
+
+# ---- dilations that see pixels -------------------------------------------------------
+
+
+def taps_that_learn(layer, x):
+    """Which of the 3 x 3 taps get a gradient when every output counts."""
+    y = layer(x)
+    layer.weight.grad = None
+    (y * torch.randn_like(y)).sum().backward()
+    return layer.weight.grad.abs().sum((0, 1)) > 0  # (3, 3)
+
+
+def test_every_tap_of_the_default_network_sees_pixels():
+    model, seen = CIFAR10Net(), {}
+    model.train()
+    for name, layer in model.named_modules():
+        if isinstance(layer, DepthwiseConv2d):
+            layer.register_forward_hook(
+                lambda layer, inputs, output, name=name: seen.update(
+                    {name: taps_that_learn_alone(layer, inputs[0].detach())}
+                )
+            )
+    model(torch.randn(2, 3, 32, 32))
+    dilations = sorted(
+        layer.dilation[0]
+        for layer in model.modules()
+        if isinstance(layer, DepthwiseConv2d)
+    )
+    assert dilations == [2, 4, 6, 8, 12, 16, 18]
+    assert len(seen) == 7
+    for name, taps in seen.items():
+        assert taps.all(), f"{name} has taps that see nothing but padding"
+
+
+def taps_that_learn_alone(layer, x):
+    """The same, on a plain convolution with the layer's sizes."""
+    c, d = layer.in_channels, layer.dilation
+    plain = nn.Conv2d(c, c, 3, layer.stride, d, d, groups=c, bias=False)
+    return taps_that_learn(plain, x)
+
+
+@pytest.mark.parametrize("dilation, live", [(6, 9), (8, 1), (16, 1)])
+def test_far_taps_are_dead_on_a_small_map(dilation, live):
+    """What the default avoids: on 8 x 8, dilation 8 reaches over the edge."""
+    layer = DepthwiseConv2d(4, dilation)
+    assert taps_that_learn(layer, torch.randn(2, 4, 8, 8)).sum() == live
+
+
+# ---- configuration -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "changes, reason",
+    [
+        ({"classes": 0}, "classes must hold whole numbers of at least 1, not 0"),
+        ({"channels": -4}, "channels must hold whole numbers"),
+        ({"channels": 2.5}, "channels must hold whole numbers"),
+        ({"deep_channels": "64"}, "deep_channels must hold whole numbers"),
+        ({"hidden_channels": True}, "hidden_channels must hold whole numbers"),
+        ({"attention_reduction": 0}, "attention_reduction must hold whole numbers"),
+        ({"rates": (6, 0)}, r"rates must hold whole numbers .*\(6, 0\)"),
+        ({"rates": 6}, "rates must be a tuple, not 6"),
+        ({"near_dilations": (2,)}, r"near_dilations must be two dilations, not \(2,\)"),
+        ({"far_dilations": (1, 2, 3)}, "far_dilations must be two dilations"),
+        ({"far_dilations": (8, 1.5)}, "far_dilations must hold whole numbers"),
+        ({"far_stride": 0}, "far_stride must hold whole numbers"),
+        ({"far_stride": 3}, "far_stride must divide 16, .*; 3 does not"),
+        ({"far_stride": 32}, "far_stride must divide 16"),
+        ({"aspp_stride": 5}, "aspp_stride must divide 32, .*; 5 does not"),
+        ({"initial_dropout": 1.0}, r"initial_dropout is a probability .*, not 1.0"),
+        ({"head_dropout": -0.1}, "head_dropout is a probability"),
+        ({"head_dropout": float("nan")}, "head_dropout is a probability"),
+        (
+            {"without": ("atention",)},
+            r"without=\['atention'\]: choose from .*attention",
+        ),
+        ({"without": ("head",)}, r"without=\['head'\]: choose from"),
+        ({"without": "attention"}, "without must be a tuple, not 'attention'"),
+    ],
+    ids=str,
+)
+def test_impossible_values_are_explained(changes, reason):
+    with pytest.raises(ValueError, match=reason):
+        NetConfig(**changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"far_stride": 1, "aspp_stride": 1},
+        {"far_stride": 16, "aspp_stride": 32},
+        {"far_stride": 4, "aspp_stride": 2, "residual": False},
+        {"rates": (), "near_dilations": (1, 1)},
+        {"attention_reduction": 1000, "classes": 3},
+        {"initial_dropout": 0.5, "head_dropout": 0.5},
+    ],
+    ids=str,
+)
+def test_possible_values_give_a_network(changes):
+    config = NetConfig(**(NARROW | changes))
+    output = CIFAR10Net(config)(torch.randn(2, 3, 32, 32))
+    assert output.shape == (2, config.classes)
+
+
+def test_configuration_survives_a_file():
+    config = NetConfig(rates=(3, 5), without=("attention",))
+    fields = json.loads(json.dumps(vars(config)))
+    assert fields["rates"] == [3, 5]
+    assert NetConfig(**fields) == config
+
+
+def test_residual_switch_changes_values_and_no_parameters():
+    with_shortcuts, without = (
+        CIFAR10Net(NetConfig(residual=residual, **NARROW)).eval()
+        for residual in (True, False)
+    )
+    without.load_state_dict(with_shortcuts.state_dict())
+    x = torch.randn(2, 3, 32, 32)
+    assert not torch.allclose(with_shortcuts(x), without(x))
+
+
+def test_every_parameter_of_the_network_learns():
+    model = CIFAR10Net()
+    output = model(torch.randn(8, 3, 32, 32))
+    (output * torch.randn_like(output)).sum().backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+
+
+# ---- input ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "shape, reason",
+    [
+        ((3, 32, 32), r"not \(3, 32, 32\); a single image needs .* images\[None\]"),
+        ((2, 1, 32, 32), r"must be \(N, 3, 32, 32\), not \(2, 1, 32, 32\)"),
+        ((2, 32, 32, 3), r"must be \(N, 3, 32, 32\), not \(2, 32, 32, 3\)"),
+        ((2, 3, 31, 32), "height and width must be multiples of 4"),
+        ((2, 3, 32, 30), "height and width must be multiples of 4"),
+        ((2, 3, 0, 32), "height and width must be multiples of 4"),
+    ],
+    ids=str,
+)
+def test_wrong_shapes_are_explained(shape, reason):
+    with pytest.raises(ValueError, match=reason):
+        CIFAR10Net(NetConfig(**NARROW))(torch.zeros(shape))
+
+
+def test_raw_images_are_refused_by_the_network():
+    with pytest.raises(TypeError, match=r"not torch.uint8; use `predict\(model"):
+        CIFAR10Net(NetConfig(**NARROW))(raw_images(2))
+
+
+@pytest.mark.parametrize("size", [16, 64])
+def test_other_sizes_that_fit_are_taken(size):
+    model = CIFAR10Net(NetConfig(**NARROW))
+    assert model(torch.randn(2, 3, size, size)).shape == (2, 10)
+
+
+# ---- predict -------------------------------------------------------------------------
+
+
+def test_predict_normalises_and_cuts_into_batches():
+    model = CIFAR10Net(NetConfig(**NARROW))
+    model(torch.randn(8, 3, 32, 32))  # batch norm has seen something
+    images = raw_images(7)
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (MEAN, STD))
+    with torch.no_grad():
+        expected = model.eval()((images / 255 - mean) / std)
+    for batch_size in (1, 3, 7, 500):
+        result = predict(model, images, batch_size)
+        torch.testing.assert_close(result, expected)
+    assert predict(model, images[:0]).shape == (0, 10)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_predict_leaves_the_model_as_it_was(training):
+    model = CIFAR10Net(NetConfig(head_dropout=0.5, **NARROW)).train(training)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    images = raw_images(4)
+    first = predict(model, images)
+    assert torch.equal(first, predict(model, images))  # no dropout
+    assert all(module.training == training for module in model.modules())
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+def test_predict_restores_the_mode_after_an_error():
+    model = CIFAR10Net(NetConfig(**NARROW)).train()
+    with pytest.raises(ValueError, match="multiples of 4"):
+        predict(model, raw_images(2)[..., :31])
+    assert model.training
+
+
+def test_predict_takes_raw_images_only():
+    model = CIFAR10Net(NetConfig(**NARROW))
+    with pytest.raises(TypeError, match="raw uint8 images, not torch.float32"):
+        predict(model, torch.zeros(2, 3, 32, 32))
+    with pytest.raises(ValueError, match=r"must be \(N, 3, H, W\)"):
+        predict(model, raw_images(1)[0])
+
+
+# ---- weights files -------------------------------------------------------------------
+
+
+@pytest.fixture
+def shipped(tmp_path, monkeypatch):
+    """A folder that ships two small networks, `one` and `two`."""
+    monkeypatch.setattr(runtime, "WEIGHTS", tmp_path)
+    models = {}
+    for name, without in (("one", ()), ("two", ("attention",))):
+        models[name] = CIFAR10Net(NetConfig(without=without, **NARROW))
+        models[name](torch.randn(4, 3, 32, 32))
+        save_run(tmp_path, name, models[name], [{"epoch": 1}], {"seed": 7})
+    return models
+
+
+@pytest.mark.parametrize("name", ["one", "two"])
+def test_shipped_network_is_the_saved_one(shipped, name):
+    loaded = load_pretrained(name)
+    assert not loaded.training
+    assert loaded.config == shipped[name].config
+    saved = shipped[name].state_dict()
+    assert loaded.state_dict().keys() == saved.keys()
+    for key, value in loaded.state_dict().items():
+        assert torch.equal(value, saved[key]), key
+    card = load_card(name)
+    assert card["parameters"] == count_parameters(shipped[name])
+    assert card["multiply_adds"] == count_multiply_adds(shipped[name])
+    assert (card["name"], card["seed"]) == (name, 7)
+
+
+@pytest.mark.parametrize("name", ["three", "", "../one", "one.json"])
+def test_unknown_name_lists_the_shipped_ones(shipped, name):
+    for load in (load_pretrained, load_card):
+        with pytest.raises(ValueError) as failure:
+            load(name)
+        assert f"no weights named {name!r}" in str(failure.value)
+        assert "['one', 'two']" in str(failure.value)
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def fill_with_text(path):
+    path.write_text("<html>not found</html>" * 50)
+
+
+def put_other_shapes(path):
+    other = CIFAR10Net(NetConfig(**(NARROW | {"out_channels": 8})))
+    save_file(other.state_dict(), path)
+
+
+def put_other_names(path):
+    save_file({"weight": torch.zeros(3)}, path)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        truncate,
+        empty,
+        fill_with_text,
+        put_other_shapes,
+        put_other_names,
+        lambda p: p.unlink(),
+    ],
+)
+def test_damaged_weights_are_explained(shipped, tmp_path, damage):
+    damage(tmp_path / "one.safetensors")
+    with pytest.raises(WeightsDamaged, match=r"one\.safetensors is damaged or does"):
+        load_pretrained("one")
+    load_pretrained("two")  # the other file is as good as before
+
+
+@pytest.mark.parametrize(
+    "text, reason",
+    [
+        ("{torn", "one.json is not readable"),
+        ("", "one.json is not readable"),
+        ("{}", r"one.json describes no network: KeyError\('config'\)"),
+        ("[1, 2]", "one.json describes no network: TypeError"),
+        ('{"config": {"depth": 3}}', "one.json describes no network: .*depth"),
+        ('{"config": {"channels": 0}}', "one.json describes no network: .*at least 1"),
+    ],
+)
+def test_damaged_card_is_explained(shipped, tmp_path, text, reason):
+    (tmp_path / "one.json").write_text(text)
+    with pytest.raises(WeightsDamaged, match=reason):
+        load_pretrained("one")
+
+
+# ---- what is really shipped ----------------------------------------------------------
+
+SHIPPED = sorted(path.stem for path in runtime.WEIGHTS.glob("*.json"))
+
+
+def test_baseline_is_shipped():
+    assert "baseline" in SHIPPED
+
+
+@pytest.fixture(scope="module")
+def test_images():
+    """The full test set where the packed cache has it, else the bundled sample's."""
+    wanted = os.environ.get("CIFAR10_SOURCE", "auto")
+    there = (cache_folder() / "cifar10.npz").exists()
+    data = load_cifar10(source="full" if there and wanted != "sample" else "sample")
+    return data.test, data.source
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_network_keeps_the_promise_of_its_card(name, test_images):
+    images, source = test_images
+    model, card = load_pretrained(name), load_card(name)
+    assert card["parameters"] == count_parameters(model) < PARAMETER_BUDGET
+    assert card["multiply_adds"] == count_multiply_adds(model)
+    predicted = predict(model, images.images).argmax(1)
+    accuracy = 100 * (predicted == images.labels).double().mean().item()
+    if source == "full":
+        assert accuracy == pytest.approx(card["test_accuracy_percent"], abs=0.05)
+    else:  # a tenth of the images: within four standard errors
+        assert accuracy == pytest.approx(card["test_accuracy_percent"], abs=4)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_network_has_its_history_beside_it(name):
+    rows = (runtime.WEIGHTS / f"{name}.csv").read_text().splitlines()
+    assert len(rows) == 1 + load_card(name)["recipe"]["epochs"]

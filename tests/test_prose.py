@@ -1,0 +1,93 @@
+"""Numbers that prose quotes stand in an output, a card or a results file."""
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+from execute_notebooks import TIMES, all_notebooks
+
+from cifar_helpers import runtime
+from cifar_helpers.model import CIFAR10Net, count_multiply_adds, count_parameters
+
+README = Path(__file__).resolve().parents[1] / "README.md"
+NUMBER = re.compile(r"(?<![\w.,])\d[\d,]*(?:\.\d+)?(?:\s?%)?(?![\w])")
+KNOWN = {  # definitions, not measurements: sizes of the data set, budgets, levels
+    *("10,000", "50,000", "60,000", "45,000", "5,000", "1,000", "2,000", "200,000"),
+    *("10 %", "95 %", "100 %", "50 %", "0 %", "86.48 %", "0.5", "1.0", "0.0"),
+}
+
+
+def is_measurement(number: str) -> bool:
+    """Percentages, decimals and numbers with a thousands' comma."""
+    return any(sign in number for sign in "%.,")
+
+
+def numbers(text: str) -> set[str]:
+    found = {match.strip(",") for match in NUMBER.findall(text)}
+    return {re.sub(r"\s*%", " %", number) for number in found}
+
+
+def prose(markdown: str) -> str:
+    """Markdown without code, formulas, links, and the list of references."""
+    text = markdown.split("## References")[0]
+    for pattern in (r"```.*?```", r"`[^`]*`", r"\$\$.*?\$\$", r"\$[^$]*\$"):
+        text = re.sub(pattern, " ", text, flags=re.DOTALL)
+    text = re.sub(r"\]\([^)]*\)", "]", text)
+    return re.sub(r"https?://\S+|arXiv[: ]\S+|§\s?[\d.]+", " ", text)
+
+
+def outputs_and_code(notebook) -> str:
+    parts = []
+    for cell in notebook.cells:
+        if cell.cell_type != "code":
+            continue
+        parts.append(cell.source)
+        for output in cell.outputs:
+            parts.append(output.get("text", ""))
+            data = output.get("data", {})
+            parts.append(data.get("text/plain", ""))
+            parts.append(re.sub(r"<[^>]*>", " ", data.get("text/html", "")))
+    return "\n".join(parts)
+
+
+@pytest.mark.parametrize("path", all_notebooks(), ids=lambda path: path.stem)
+def test_numbers_in_a_notebooks_prose_stand_in_its_outputs(path):
+    notebook = nbformat.read(path, as_version=4)
+    shown = numbers(outputs_and_code(notebook)) | KNOWN
+    shown |= {number.removesuffix(" %") for number in shown}
+    text = "\n".join(c.source for c in notebook.cells if c.cell_type == "markdown")
+    quoted = {number for number in numbers(prose(text)) if is_measurement(number)}
+    missing = {
+        q for q in quoted if q not in shown and q.removesuffix(" %") not in shown
+    }
+    assert not missing, f"in the prose, but in no output: {sorted(missing)}"
+
+
+def test_readme_quotes_the_card():
+    text = README.read_text()
+    card = json.loads((runtime.WEIGHTS / "baseline.json").read_text())
+    assert f"**{card['test_accuracy_percent']:.2f} %**" in text
+    assert f"{card['parameters']:,}" in text
+    assert f"{card['multiply_adds'] / 1e6:.1f} M" in text
+    assert f"{card['train_seconds'] / 60:.0f} min" in text
+    assert card["torch"] in text and card["hardware"].split(",")[0] in text
+    model = CIFAR10Net()
+    assert count_parameters(model) == card["parameters"]
+    assert count_multiply_adds(model) == card["multiply_adds"]
+
+
+def test_readme_lists_every_notebook_with_its_time():
+    text = README.read_text()
+    with open(TIMES, newline="") as file:
+        seconds = {row["notebook"]: int(row["seconds"]) for row in csv.DictReader(file)}
+    for path in all_notebooks():
+        line = next(line for line in text.split("\n") if f"{path.name})" in line)
+        assert line.endswith(f"| {seconds[path.stem]} s |"), line
+
+
+def test_readme_links_lead_to_files():
+    for target in re.findall(r"\]\((?!http|#)([^)]+)\)", README.read_text()):
+        assert (README.parent / target).exists(), target

@@ -1,0 +1,149 @@
+"""Seed, device, number format and machine, with hardware that is only pretended."""
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import cifar_helpers
+from cifar_helpers import runtime
+
+
+def pretend(monkeypatch, cuda=0, mps=False):
+    """A machine with that many CUDA devices, and with or without Apple's MPS."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+
+
+def draws():
+    """One number from each of the global sources."""
+    legacy = np.random.random()  # noqa: NPY002 (the global state is what is tested)
+    return random.random(), legacy, torch.rand(()).item()
+
+
+def test_seed_reaches_every_source():
+    runtime.seed_everything(3)
+    first = draws()
+    runtime.seed_everything(3)
+    again = draws()
+    runtime.seed_everything(4)
+    other = draws()
+    assert first == again
+    assert all(a != b for a, b in zip(first, other, strict=True))
+
+
+def test_seed_returns_a_generator_of_its_own():
+    generator = runtime.seed_everything(3)
+    expected = torch.rand(5, generator=torch.Generator().manual_seed(3))
+    torch.rand(100)  # the global source does not move it
+    assert torch.equal(torch.rand(5, generator=generator), expected)
+
+
+@pytest.mark.parametrize(
+    "cuda, mps, expected", [(0, False, "cpu"), (0, True, "mps"), (2, False, "cuda")]
+)
+def test_fastest_device_is_picked(monkeypatch, cuda, mps, expected):
+    pretend(monkeypatch, cuda, mps)
+    assert runtime.pick_device() == torch.device(expected)
+    assert runtime.pick_device("cpu") == torch.device("cpu")
+
+
+def test_named_device_is_picked(monkeypatch):
+    pretend(monkeypatch, cuda=2)
+    assert runtime.pick_device("cuda:1") == torch.device("cuda", 1)
+
+
+@pytest.mark.parametrize(
+    "cuda, name", [(0, "cuda"), (0, "mps"), (2, "cuda:2"), (2, "gpu"), (0, "")]
+)
+def test_absent_device_is_explained(monkeypatch, cuda, name):
+    pretend(monkeypatch, cuda)
+    with pytest.raises(ValueError) as failure:
+        runtime.pick_device(name)
+    message = str(failure.value)
+    assert f"device {name!r} is not there" in message
+    assert ("['cuda', 'cpu']" if cuda else "['cpu']") in message
+    assert '"auto"' in message
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_number_format_of_a_gpu(monkeypatch, native):
+    monkeypatch.setattr(
+        torch.cuda,
+        "is_bf16_supported",
+        lambda including_emulation=True: native or including_emulation,
+    )
+    expected = torch.bfloat16 if native else torch.float32
+    assert runtime.autocast_dtype(torch.device("cuda")) == expected
+
+
+@pytest.mark.parametrize(
+    "instructions, expected",
+    [
+        ((), torch.float32),
+        (("_is_avx512_bf16_supported",), torch.bfloat16),
+        (("_is_amx_tile_supported",), torch.bfloat16),
+    ],
+)
+def test_number_format_of_a_cpu(monkeypatch, instructions, expected):
+    for check in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(
+            torch.cpu, check, lambda found=check in instructions: found, raising=False
+        )
+    assert runtime.autocast_dtype(torch.device("cpu")) == expected
+
+
+def test_number_format_of_a_torch_that_cannot_tell(monkeypatch):
+    for check in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.delattr(torch.cpu, check, raising=False)
+    assert runtime.autocast_dtype(torch.device("cpu")) == torch.float32
+
+
+def test_number_format_of_other_devices():
+    assert runtime.autocast_dtype(torch.device("mps")) == torch.float32
+
+
+def test_machine_is_described():
+    description = runtime.describe_machine()
+    assert list(description) == ["hardware", "cores", "python", "torch", "numpy"]
+    threads = torch.get_num_threads()
+    assert description["hardware"].endswith(f", {threads} threads")
+    assert not description["hardware"].startswith(",")
+    assert description["cores"] >= 1
+    assert description["numpy"] == np.__version__
+    assert torch.__version__.startswith(description["torch"])
+    assert "+" not in description["torch"]
+
+
+def test_gpu_is_described_by_its_name(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU {device}")
+    assert runtime.describe_machine("cuda:1")["hardware"] == "GPU cuda:1"
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("processor : 0\nmodel name\t: Quick CPU @ 3 GHz\n", "Quick CPU @ 3 GHz"),
+        ("processor : 0\n", "some machine"),
+        (None, "some machine"),
+    ],
+)
+def test_processor_is_named(monkeypatch, text, expected):
+    def read_text(path):
+        if text is None:
+            raise FileNotFoundError(path)
+        return text
+
+    monkeypatch.setattr(Path, "read_text", read_text)
+    monkeypatch.setattr("platform.processor", lambda: "")
+    monkeypatch.setattr("platform.machine", lambda: "some machine")
+    assert runtime._cpu_name() == expected
+
+
+def test_files_lie_in_the_package():
+    package = Path(cifar_helpers.__file__).resolve().parent
+    assert package / "weights" == runtime.WEIGHTS
+    assert package / "results" == runtime.RESULTS

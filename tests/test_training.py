@@ -1,0 +1,601 @@
+"""The training loop against calculations by hand, its files, and its command."""
+
+import copy
+import csv
+import json
+import math
+import re
+from dataclasses import asdict, fields, replace
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from cifar_helpers import augment, runtime, training
+from cifar_helpers.data import (
+    CIFAR10,
+    MEAN,
+    STD,
+    Batches,
+    LabelledImages,
+    load_cifar10,
+    normalise,
+)
+from cifar_helpers.evaluation import collect_predictions
+from cifar_helpers.model import CIFAR10Net, NetConfig, load_pretrained, predict
+from cifar_helpers.training import (
+    LossNotFinite,
+    TrainConfig,
+    Trainer,
+    evaluate,
+    fit,
+    make_optimizer,
+    rate_factor,
+    read_history,
+    soft_cross_entropy,
+    train_one_epoch,
+)
+
+NARROW = NetConfig(
+    channels=4,
+    deep_channels=6,
+    hidden_channels=5,
+    branch_channels=3,
+    out_channels=7,
+    rates=(6,),
+)
+PLAIN = {"crop_padding": 0, "flip": False, "precision": "float32"}
+QUICK = TrainConfig(epochs=2, batch_size=8, precision="float32")
+
+
+def network(seed=0, config=NARROW):
+    torch.manual_seed(seed)
+    return CIFAR10Net(config)
+
+
+@pytest.fixture(scope="module")
+def sample():
+    return load_cifar10(source="sample")
+
+
+def of_each_class(part, count):
+    """The first `count` images of every class."""
+    places = [(part.labels == c).nonzero().flatten()[:count] for c in range(10)]
+    return part.subset(torch.cat(places))
+
+
+@pytest.fixture
+def few(sample):
+    """Twenty images, two of each class, in a mixed order."""
+    order = torch.randperm(20, generator=torch.Generator().manual_seed(0))
+    return of_each_class(sample.train, 2).subset(order)
+
+
+def weights_of(model):
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def same(first, second):
+    assert first.keys() == second.keys()
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+# ---- recipe --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "changes, reason",
+    [
+        ({"epochs": 0}, "epochs must be above 0, not 0"),
+        ({"epochs": 1.5}, "epochs must be an int, not 1.5"),
+        ({"batch_size": -1}, "batch_size must be above 0"),
+        ({"learning_rate": 0.0}, "learning_rate must be above 0"),
+        ({"learning_rate": float("nan")}, "learning_rate must be above 0, not nan"),
+        ({"momentum": 1.0}, r"momentum must be in \[0, 1\), not 1.0"),
+        ({"warmup_share": 1.5}, "warmup_share must be in"),
+        ({"label_smoothing": -0.1}, "label_smoothing must be in"),
+        ({"average_decay": 1.0}, "average_decay must be in"),
+        ({"weight_decay": -1e-4}, "weight_decay must not be negative"),
+        ({"crop_padding": -4}, "crop_padding must not be negative"),
+        ({"crop_padding": 4.0}, "crop_padding must be an int, not 4.0"),
+        ({"cutout_size": -1}, "cutout_size must not be negative"),
+        ({"mixup_alpha": -0.2}, "mixup_alpha must not be negative"),
+        ({"optimizer": "lion"}, r"optimizer='lion': choose from \('sgd', 'adamw'\)"),
+        ({"precision": "float16"}, "precision='float16': choose from .*bfloat16"),
+    ],
+    ids=str,
+)
+def test_impossible_recipes_are_explained(changes, reason):
+    with pytest.raises(ValueError, match=reason):
+        TrainConfig(**changes)
+
+
+@pytest.mark.parametrize("steps, share", [(100, 0.2), (7, 0.5), (50, 0.0), (1, 0.2)])
+def test_rate_rises_in_a_line_and_falls_in_a_cosine(steps, share):
+    factors = np.array([rate_factor(step, steps, share) for step in range(steps + 1)])
+    warmup = share * steps
+    top = math.ceil(warmup)
+    rise = np.diff(np.concatenate([[0], factors[:top]]))
+    np.testing.assert_allclose(rise, 1 / (warmup + 1))
+    angles = math.pi * (np.arange(top, steps + 1) - warmup) / max(steps - warmup, 1)
+    np.testing.assert_allclose(factors[top:], np.cos(angles / 2) ** 2, atol=1e-12)
+    assert (np.diff(factors[top:]) <= 0).all()
+    assert factors[0] > 0 and factors.max() <= 1
+
+
+def test_rate_is_applied_at_every_step(few):
+    config = replace(QUICK, learning_rate=0.05, warmup_share=0.3)
+    trainer = Trainer(network(), config, steps=6)
+    rates = []
+
+    def note_rates(optimizer, *arguments):
+        rates.extend({group["lr"] for group in optimizer.param_groups})
+
+    trainer.optimizer.register_step_pre_hook(note_rates)
+    rows = [train_one_epoch(trainer, Batches(few, 8)) for _ in range(2)]
+    assert rates == [0.05 * rate_factor(s, 6, 0.3) for s in range(6)]
+    assert [row["learning_rate"] for row in rows] == [
+        0.05 * rate_factor(s, 6, 0.3) for s in (3, 6)
+    ]
+
+
+# ---- optimizer -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_only_convolution_and_linear_weights_decay(optimizer):
+    """With gradients of zero, decay alone moves the weights."""
+    model = network()
+    config = replace(QUICK, optimizer=optimizer, learning_rate=0.1, weight_decay=0.01)
+    config = replace(config, momentum=0.0)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    make_optimizer(model, config).step()
+    kinds = dict(model.named_modules())
+    for name, parameter in model.named_parameters():
+        owner, _, kind = name.rpartition(".")
+        norm = isinstance(kinds[owner], torch.nn.BatchNorm2d)
+        factor = 1.0 if norm or kind == "bias" else 1 - 0.1 * 0.01
+        torch.testing.assert_close(parameter.detach(), factor * before[name])
+
+
+def test_two_steps_of_nesterov_momentum():
+    config = replace(QUICK, learning_rate=0.1, momentum=0.9, weight_decay=0.0)
+    layer = torch.nn.Linear(1, 1, bias=False)
+    with torch.no_grad():
+        layer.weight.fill_(1.0)
+    optimizer = make_optimizer(layer, config)
+    weight, velocity = 1.0, 0.0
+    for gradient in (2.0, -1.0):
+        layer.weight.grad = torch.full((1, 1), gradient)
+        optimizer.step()
+        velocity = 0.9 * velocity + gradient
+        weight -= 0.1 * (gradient + 0.9 * velocity)
+        assert layer.weight.item() == pytest.approx(weight)
+    plain = make_optimizer(layer, replace(config, momentum=0.0))
+    layer.weight.grad = torch.ones(1, 1)
+    plain.step()
+    assert layer.weight.item() == pytest.approx(weight - 0.1)
+
+
+# ---- loss ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.4])
+def test_loss_is_the_cross_entropy(smoothing):
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(12, 10, generator=generator)
+    labels = torch.randint(0, 10, (12,), generator=generator)
+    targets = augment.one_hot(labels, 10, smoothing)
+    got = soft_cross_entropy(logits.log_softmax(1), targets)
+    expected = F.cross_entropy(logits, labels, label_smoothing=smoothing)
+    torch.testing.assert_close(got, expected)
+
+
+def test_short_last_batch_counts_by_its_images(few):
+    """Ten images in batches of eight and two, with a rate that changes nothing."""
+    data = few.subset(slice(10))
+    config = TrainConfig(batch_size=8, learning_rate=1e-30, label_smoothing=0, **PLAIN)
+    model = network()
+    by_hand = copy.deepcopy(model).train()
+    row = train_one_epoch(Trainer(model, config, 2), Batches(data, 8))
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (MEAN, STD))
+    losses, correct = [], 0
+    for part in (slice(0, 8), slice(8, 10)):
+        output = by_hand((data.images[part] / 255 - mean) / std)
+        for line, label in zip(
+            output.tolist(), data.labels[part].tolist(), strict=True
+        ):
+            losses.append(-line[label])
+            correct += max(range(10), key=line.__getitem__) == label
+    assert row["train_loss"] == pytest.approx(sum(losses) / 10, rel=1e-5)
+    assert row["train_accuracy_percent"] == 100 * correct / 10
+    mean_of_means = (sum(losses[:8]) / 8 + sum(losses[8:]) / 2) / 2
+    assert row["train_loss"] != pytest.approx(mean_of_means, rel=1e-3)
+    assert row["seconds"] > 0
+
+
+def test_loss_that_is_not_a_number_stops_at_its_step(few, monkeypatch):
+    class Breaking(CIFAR10Net):
+        """Its outputs become NaN or infinite from one step on."""
+
+        value, last_good, calls = float("nan"), 0, 0
+
+        def forward(self, images):
+            self.calls += 1
+            bad = self.calls > self.last_good
+            return super().forward(images) * (self.value if bad else 1.0)
+
+    monkeypatch.setattr(training, "CHECK_EVERY", 4)
+    config = replace(QUICK, batch_size=2, learning_rate=1e-6)  # ten steps per epoch
+    for first_bad in (1, 4, 5, 10, 13):
+        for value in (float("nan"), float("inf")):
+            model = Breaking(NARROW)
+            model.value, model.last_good = value, first_bad - 1
+            with pytest.raises(
+                LossNotFinite, match=rf"at step {first_bad} \("
+            ) as error:
+                fit(model, few, config)
+            assert "lower the learning rate" in str(error.value)
+
+
+def test_learning_rate_that_explodes_is_noticed(few):
+    config = replace(QUICK, learning_rate=1e30, epochs=30)
+    with pytest.raises(LossNotFinite, match="learning rate 1e[+]30"):
+        fit(network(), few, config)
+
+
+# ---- moving average ------------------------------------------------------------------
+
+
+def test_average_is_the_exponential_one(few):
+    decay = 0.7
+    config = replace(QUICK, average_decay=decay, learning_rate=0.05)
+    trainer = Trainer(network(), config, steps=4)
+    average = None
+    for images, labels in Batches(few, 5):
+        trainer.train_step(images, labels)
+        now = {
+            name: value.double()
+            for name, value in trainer.model.state_dict().items()
+            if value.is_floating_point()
+        }
+        average = average or now  # the average begins with the first step's weights
+        average = {
+            name: decay * average[name] + (1 - decay) * now[name] for name in now
+        }
+    result = trainer.averaged.module.state_dict()
+    for name, value in average.items():
+        torch.testing.assert_close(result[name].double(), value, rtol=1e-4, atol=1e-6)
+    name = "initial.norm.running_mean"  # batch norm's statistics are averaged, too
+    assert not torch.allclose(result[name], trainer.model.state_dict()[name])
+
+
+def test_fit_returns_the_averaged_network(few):
+    model = network()
+    averaged, _ = fit(model, few, replace(QUICK, average_decay=0.9))
+    assert not averaged.training
+    assert averaged.config == model.config
+    assert not same(weights_of(averaged), weights_of(model))
+    last, _ = fit(network(), few, replace(QUICK, average_decay=0.0))
+    assert same(weights_of(last), weights_of(model))
+
+
+# ---- a run ---------------------------------------------------------------------------
+
+
+def test_ten_images_are_overfitted(sample):
+    """The default network learns ten images by heart, one of each class."""
+    data = of_each_class(sample.train, 1)
+    config = TrainConfig(epochs=40, batch_size=10, learning_rate=0.1, average_decay=0.5,
+                         label_smoothing=0.0, **PLAIN)  # fmt: skip
+    model, history = fit(network(config=NetConfig()), data, config)
+    assert history[-1]["train_accuracy_percent"] == 100
+    assert evaluate(model, data)["accuracy_percent"] == 100
+    assert predict(model, data.images).argmax(1).tolist() == list(range(10))
+    assert history[-1]["train_loss"] < 0.1 < history[0]["train_loss"]
+
+
+EVERYTHING = replace(
+    QUICK, crop_padding=2, cutout_size=8, mixup_alpha=0.3, learning_rate=0.1
+)
+
+
+def test_same_seed_gives_the_same_weights_bit_for_bit(few):
+    def run(seed):
+        model, history = fit(network(), few, replace(EVERYTHING, seed=seed))
+        losses = [row["train_loss"] for row in history]
+        return weights_of(model), losses
+
+    (first, losses), (again, same_losses), (other, _) = run(5), run(5), run(6)
+    assert same(first, again) and losses == same_losses
+    assert not same(first, other)
+
+
+def test_images_are_prepared_by_the_recipe(few):
+    """Replay the draws: order, crop, flip, cutout, normalisation, smoothing, mixup."""
+    config = replace(EVERYTHING, label_smoothing=0.2, seed=3)
+    inputs, targets = Trainer(network(), config, 1).augmented(few.images, few.labels)
+    draw = torch.Generator().manual_seed(3)
+    images = augment.random_crop(few.images, 2, draw)
+    images = augment.cutout(augment.random_flip(images, draw), 8, draw)
+    smooth = augment.one_hot(few.labels, 10, 0.2)
+    expected = augment.mixup(normalise(images), smooth, 0.3, draw)
+    torch.testing.assert_close((inputs, targets), expected)
+
+    plain = TrainConfig(label_smoothing=0.0, **PLAIN)
+    inputs, targets = Trainer(network(), plain, 1).augmented(few.images, few.labels)
+    assert torch.equal(inputs, normalise(few.images))
+    assert torch.equal(targets, torch.eye(10)[few.labels])
+
+
+def test_history_has_a_row_per_epoch(few):
+    seen = []
+    config = replace(QUICK, epochs=3)
+    model, history = fit(
+        network(), few, config, validation=few, on_epoch=lambda h: seen.append(len(h))
+    )
+    assert seen == [1, 2, 3] == [row["epoch"] for row in history]
+    judged = evaluate(model, few)
+    last = history[-1]
+    assert last["validation_loss"] == judged["loss"]
+    assert last["validation_accuracy_percent"] == judged["accuracy_percent"]
+    assert all(math.isfinite(value) for row in history for value in row.values())
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_loss_falls(few, optimizer):
+    rate = 0.05 if optimizer == "sgd" else 0.01
+    config = replace(QUICK, epochs=12, optimizer=optimizer, learning_rate=rate)
+    _, history = fit(network(), few, config)
+    assert history[-1]["train_loss"] < history[0]["train_loss"] - 0.1
+
+
+def test_evaluation_agrees_with_the_predictions(sample):
+    data = sample.test.subset(slice(53))
+    model = network()
+    model(normalise(sample.train.images[:50]))  # batch norm has seen something
+    model.train()
+    predictions = collect_predictions(model, data)
+    for batch_size in (10, 53, 500):
+        result = evaluate(model, data, batch_size)
+        assert result["accuracy_percent"] == predictions.accuracy_percent
+        assert result["loss"] == pytest.approx(predictions.mean_loss, rel=1e-5)
+    assert model.training
+
+
+def test_nothing_to_learn_from_is_explained(few):
+    nothing = few.subset(slice(0))
+    with pytest.raises(ValueError, match="no images to train on"):
+        fit(network(), nothing, QUICK)
+    with pytest.raises(ValueError, match="no images to evaluate on"):
+        fit(network(), few, QUICK, validation=nothing)
+    with pytest.raises(ValueError, match="no images to evaluate on"):
+        evaluate(network(), nothing)
+
+
+@pytest.mark.parametrize("label", [-1, 10])
+def test_labels_out_of_range_cannot_get_in(few, label):
+    labels = few.labels.clone()
+    labels[3] = label
+    with pytest.raises(ValueError, match=r"labels must lie in 0\.\.9"):
+        LabelledImages(few.images, labels)
+
+
+# ---- precision -----------------------------------------------------------------------
+
+
+def test_precision_is_chosen_by_the_machine_or_by_the_recipe(monkeypatch):
+    monkeypatch.setattr(runtime, "autocast_dtype", lambda device: torch.bfloat16)
+    for precision, dtype in (
+        ("auto", torch.bfloat16),
+        ("bfloat16", torch.bfloat16),
+        ("float32", torch.float32),
+    ):
+        trainer = Trainer(network(), replace(QUICK, precision=precision), 1)
+        assert trainer.dtype == dtype
+        with trainer.autocast():
+            assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype
+
+
+def test_bfloat16_is_near_float32_and_keeps_float32_weights(few):
+    losses = {}
+    for precision in ("float32", "bfloat16"):
+        trainer = Trainer(network(), replace(QUICK, precision=precision, seed=1), 1)
+        loss, _ = trainer.train_step(few.images, few.labels)
+        losses[precision] = loss.item()
+        assert {p.dtype for p in trainer.model.parameters()} == {torch.float32}
+        assert loss.dtype == torch.float32
+    assert losses["bfloat16"] != losses["float32"]
+    assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.05)
+
+
+# ---- checkpoints ---------------------------------------------------------------------
+
+
+class Interrupted(Exception):
+    pass
+
+
+def interrupt(history):
+    raise Interrupted
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_resumed_run_is_the_uninterrupted_one(few, tmp_path, optimizer):
+    config = replace(EVERYTHING, optimizer=optimizer)
+    net = replace(NARROW, head_dropout=0.3)  # draws from torch's own generator
+    path = tmp_path / "folder" / "run.checkpoint"
+    trained = network(config=net)
+    whole, whole_history = fit(trained, few, config, few)
+
+    with pytest.raises(Interrupted):
+        fit(network(config=net), few, config, few, interrupt, path)
+    assert [p.name for p in path.parent.iterdir()] == ["run.checkpoint"]
+    later = network(seed=99, config=net)  # another process: other weights, other draws
+    resumed, history = fit(later, few, config, few, checkpoint=path)
+
+    assert same(weights_of(resumed), weights_of(whole))
+    assert same(weights_of(later), weights_of(trained))
+    timeless = [
+        [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+        for rows in (history, whole_history)
+    ]
+    assert timeless[0] == timeless[1] and len(history) == 2
+
+    done, history_again = fit(network(seed=5, config=net), few, config, few, None, path)
+    assert same(weights_of(done), weights_of(whole))  # nothing was left to do
+    assert history_again == history
+
+
+def test_checkpoint_of_another_run_is_refused(few, tmp_path):
+    path = tmp_path / "run.checkpoint"
+    fit(network(), few, QUICK, checkpoint=path)
+    before = path.read_bytes()
+    others = {
+        "recipe": (network(), few, replace(QUICK, seed=1)),
+        "network": (network(config=replace(NARROW, out_channels=8)), few, QUICK),
+        "data": (network(), few.subset(slice(15)), QUICK),
+    }
+    for model, data, config in others.values():
+        with pytest.raises(ValueError, match=r"run\.checkpoint belongs to a run with"):
+            fit(model, data, config, checkpoint=path)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("damage", ["half", "few bytes", "empty", "text", "tensor"])
+def test_damaged_checkpoint_is_explained(few, tmp_path, damage):
+    path = tmp_path / "run.checkpoint"
+    fit(network(), few, replace(QUICK, epochs=1), checkpoint=path)
+    whole = path.read_bytes()
+    contents = {"half": whole[: len(whole) // 2], "few bytes": whole[:2], "empty": b""}
+    if damage == "tensor":
+        torch.save(torch.zeros(3), path)
+    else:
+        path.write_bytes(contents.get(damage, b"not a checkpoint at all\n" * 9))
+    with pytest.raises(ValueError, match=r"run\.checkpoint is .*: move it away"):
+        fit(network(), few, replace(QUICK, epochs=1), checkpoint=path)
+
+
+# ---- the command ---------------------------------------------------------------------
+
+
+def test_help_lists_every_option(capsys):
+    with pytest.raises(SystemExit) as stop:
+        training.main(["--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    for name in ["preset", "out", "validation", "device"] + [
+        field.name for field in fields(TrainConfig)
+    ]:
+        assert re.search(rf"--{name.replace('_', '-')}\b", text), name
+
+
+@pytest.mark.parametrize(
+    "arguments, reason",
+    [
+        (["--preset", "nothing"], "invalid choice: 'nothing'"),
+        (["--flip", "maybe"], "'maybe': choose yes or no"),
+        (["--epochs", "two"], "invalid int value: 'two'"),
+        (["--learning", "0.1", "--speed", "9"], "unrecognized arguments: --speed"),
+    ],
+)
+def test_wrong_arguments_are_explained(arguments, reason, capsys):
+    with pytest.raises(SystemExit) as stop:
+        training.main(arguments)
+    assert stop.value.code == 2
+    assert reason in capsys.readouterr().err
+
+
+@pytest.fixture
+def small_world(sample, monkeypatch, tmp_path):
+    """A preset with a narrow network, and 40 + 20 images; weights go to `tmp_path`."""
+    train = of_each_class(sample.train, 4)
+    data = CIFAR10(train, sample.test.subset(slice(20)), source="sample")
+    monkeypatch.setattr(training, "load_cifar10", lambda: data)
+    monkeypatch.setitem(training.PRESETS, "baseline", (NARROW, TrainConfig()))
+    monkeypatch.setattr(runtime, "WEIGHTS", tmp_path)
+    return data
+
+
+def command(folder, *more):
+    arguments = ["--out", str(folder), "--epochs", "2", "--batch-size", "16"]
+    training.main([*arguments, "--precision", "float32", "--device", "cpu", *more])
+
+
+def test_command_trains_and_writes_everything(small_world, tmp_path, capsys):
+    command(tmp_path, "--seed", "4", "--flip", "no", "--learning-rate", "0.01")
+    card = json.loads((tmp_path / "baseline.json").read_text())
+    expected = TrainConfig(epochs=2, batch_size=16, seed=4, flip=False,
+                           learning_rate=0.01, precision="float32")  # fmt: skip
+    assert card["recipe"] == asdict(expected)
+    assert NetConfig(**card["config"]) == NARROW
+    assert (card["name"], card["seed"], card["data"]) == ("baseline", 4, "sample")
+    assert card["training_images"] == 40
+    assert "validation_accuracy_percent" not in card and "data_sha256" not in card
+    assert {"hardware", "torch", "numpy", "python", "train_seconds"} <= card.keys()
+
+    model = load_pretrained("baseline")
+    judged = evaluate(model, small_world.test)
+    assert card["test_accuracy_percent"] == judged["accuracy_percent"]
+    history = read_history(tmp_path / "baseline.csv")
+    assert [row["epoch"] for row in history] == [1, 2]
+    printed = capsys.readouterr().out
+    assert json.loads(printed.splitlines()[0]) == history[0]
+    assert printed.rstrip().endswith(json.dumps(card, indent=2))
+
+    command(tmp_path, "--seed", "4", "--flip", "no", "--learning-rate", "0.01")
+    assert same(weights_of(load_pretrained("baseline")), weights_of(model))
+    assert read_history(tmp_path / "baseline.csv") == history  # the run was finished
+
+
+def test_command_with_validation_leaves_the_test_set_alone(
+    small_world, tmp_path, monkeypatch
+):
+    judged = []
+    real_evaluate = training.evaluate
+
+    def note(model, data, *arguments):
+        judged.append(data.images)
+        return real_evaluate(model, data, *arguments)
+
+    monkeypatch.setattr(training, "evaluate", note)
+    command(tmp_path, "--validation", "10")
+    card = json.loads((tmp_path / "baseline.json").read_text())
+    assert card["training_images"] == 30
+    assert "test_accuracy_percent" not in card
+    last = read_history(tmp_path / "baseline.csv")[-1]
+    assert card["validation_accuracy_percent"] == last["validation_accuracy_percent"]
+    assert [len(images) for images in judged] == [10, 10]  # once per epoch
+    train = {image.numpy().tobytes() for image in small_world.train.images}
+    assert all(image.numpy().tobytes() in train for image in judged[0])
+
+
+def test_preset_keeps_the_budget():
+    for name, (net, recipe) in training.PRESETS.items():
+        parameters = sum(p.numel() for p in CIFAR10Net(net).parameters())
+        assert parameters < 200_000, name
+        assert isinstance(recipe, TrainConfig)
+
+
+# ---- files ---------------------------------------------------------------------------
+
+
+def test_history_survives_a_file(tmp_path):
+    history = [
+        {"epoch": 1, "seconds": 0.1 + 0.2, "train_loss": 1 / 3},
+        {"epoch": 2, "seconds": 1e-9, "train_loss": 2.0},
+    ]
+    model = network()
+    card = training.save_run(tmp_path, "run", model, history, {"note": "x"})
+    assert read_history(tmp_path / "run.csv") == history
+    with open(tmp_path / "run.csv", newline="") as file:
+        assert next(csv.reader(file)) == ["epoch", "seconds", "train_loss"]
+    assert json.loads((tmp_path / "run.json").read_text()) == card
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "run.csv",
+        "run.json",
+        "run.safetensors",
+    ]
