@@ -60,14 +60,15 @@ def peak_memory_gb(process: int) -> float | None:
 
 
 def tidy(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Leave out what belongs to one run only: times of cells, states of widgets."""
+    """Leave out what belongs to one run only: times of cells, widgets (live bars)."""
+    widget = "application/vnd.jupyter.widget-view+json"
     notebook.metadata.pop("widgets", None)
     notebook.metadata.pop("peak_memory_gb", None)
     notebook.metadata["language_info"] = {"name": "python"}
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
-        for output in cell.get("outputs", []):
-            output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
+        if cell.cell_type == "code":
+            cell.outputs = [o for o in cell.outputs if widget not in o.get("data", {})]
     return notebook
 
 

@@ -45,7 +45,7 @@ def test_output_size_is_solved_by_the_library():
         (lambda n, k, s, p: (n + 2 * p - k) / s + 1, "rounds down"),
         (lambda n, k, s, p: -(-(n + 2 * p - k) // s) + 1, "rounded up"),
         (lambda n, k, s, p: float((n + 2 * p - k) // s + 1), "whole number"),
-        (lambda n, k, s, p: n, "should be 16, yours is 32"),
+        (lambda n, k, s, p: n, "should be 30, yours is 32"),
         (lambda n, k, s, p: n // 0, "ZeroDivisionError"),
     ],
 )
