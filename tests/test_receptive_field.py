@@ -855,7 +855,7 @@ def test_measuring_leaves_the_model_alone():
     assert grads == {"head.linear.bias"}
     assert not model.initial.conv.weight.requires_grad
     assert images.grad is None and not images.requires_grad
-    with pytest.raises(RuntimeError):
+    with pytest.raises(ValueError, match="height and width"):
         measured_receptive_field(model, images[:, :, :5], "aspp")
     assert [m.training for m in model.modules()] == modes
     assert all(not m._forward_hooks for m in model.modules())
