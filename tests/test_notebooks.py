@@ -2,7 +2,6 @@
 
 import ast
 import json
-import os
 import re
 import time
 from pathlib import Path
@@ -57,7 +56,7 @@ def test_runs_from_top_to_bottom_with_the_sample(path):
     for cell in code_cells(notebook):
         if "exercise" in cell.metadata.get("tags", []):
             assert "Not solved yet" in texts(cell), cell.source
-    assert seconds < 120 or os.cpu_count() < 2, f"{seconds:.0f} s"
+    assert seconds < 2 * 120, f"{seconds:.0f} s"  # twice, for a busy machine
     assert (notebook.metadata["peak_memory_gb"] or 0) < 4
 
 
