@@ -716,7 +716,7 @@ def doubling_padding(attempt):
 
 
 @exercise
-def start_without_pattern(attempt):
+def start_without_blocks(attempt):
     """All taps of each (in, out) pair equal, the pairs different, in place."""
     layer = torch.nn.ConvTranspose2d(5, 6, 4, stride=4, bias=False)
     generator = torch.Generator().manual_seed(7)

@@ -21,7 +21,7 @@ from cifar_helpers import runtime
 
 TIMES = runtime.RESULTS / "notebooks.csv"
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
-ENVIRONMENT = {"TQDM_DISABLE": "1", "PYTHONWARNINGS": "default"}  # no bars in outputs
+ENVIRONMENT = {"TQDM_DISABLE": "1"}  # no progress bars in outputs
 
 
 def execute(

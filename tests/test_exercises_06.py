@@ -14,7 +14,7 @@ def empty(*arguments): ...
     "check",
     [
         checks.doubling_padding,
-        checks.start_without_pattern,
+        checks.start_without_blocks,
         checks.start_as_identity,
     ],
 )
@@ -63,11 +63,11 @@ def writing(change):
         (lambda w: 0.5 * w, "still differ"),
     ],
 )
-def test_start_without_pattern(change, word):
-    wrong(checks.start_without_pattern(writing(change)), word)
+def test_start_without_blocks(change, word):
+    wrong(checks.start_without_blocks(writing(change)), word)
 
 
-def test_start_without_pattern_beside_the_layer():
+def test_start_without_blocks_beside_the_layer():
     def smaller(layer):
         layer.weight = nn.Parameter(layer.weight.mean(dim=(2, 3), keepdim=True))
 
@@ -78,9 +78,9 @@ def test_start_without_pattern_beside_the_layer():
         weight = a_copy(layer).detach().clone()
         layer.weight = nn.Parameter(weight, requires_grad=False)
 
-    wrong(checks.start_without_pattern(smaller), "keep its shape")
-    wrong(checks.start_without_pattern(a_copy), "unchanged")
-    wrong(checks.start_without_pattern(frozen), "learns no more")
+    wrong(checks.start_without_blocks(smaller), "keep its shape")
+    wrong(checks.start_without_blocks(a_copy), "unchanged")
+    wrong(checks.start_without_blocks(frozen), "learns no more")
 
 
 def zeroing(*names):
@@ -134,7 +134,7 @@ def test_right_answers_are_praised():
 
     verdicts = [
         checks.doubling_padding(lambda k: [(k - 1) // 2, k % 2]),
-        checks.start_without_pattern(writing(first_tap)),
+        checks.start_without_blocks(writing(first_tap)),
         checks.start_as_identity(zeroing("norm.weight", "norm.bias")),
     ]
     assert [verdict.status for verdict in verdicts] == ["solved"] * 3
