@@ -1,5 +1,6 @@
-"""Seed, device, versions, and where the package's files live."""
+"""Seed, device, versions, memory, and where the package's files live."""
 
+import ctypes
 import os
 import platform
 import random
@@ -63,6 +64,22 @@ def autocast_dtype(device: torch.device) -> torch.dtype:
 def _cpu_multiplies_bfloat16() -> bool:
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, check, lambda: False)() for check in checks)
+
+
+def keep_freed_memory() -> bool:
+    """Let this process keep the memory of freed tensors for the next ones.
+
+    A training step on a CPU frees hundreds of tensors and asks for as many. glibc gives
+    large blocks back to the kernel, and every new one is filled with zeros, page by
+    page; here it is told to keep them (mallopt(3): M_TRIM_THRESHOLD, M_MMAP_THRESHOLD).
+    Results are the same. Returns False where the C library is another one.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    trim_threshold, mmap_threshold = -1, -3  # names in malloc.h
+    mallopt = ctypes.CDLL(None).mallopt
+    largest = 2**31 - 1  # bytes
+    return bool(mallopt(mmap_threshold, 2**30) and mallopt(trim_threshold, largest))
 
 
 def describe_machine(device: torch.device | str = "cpu") -> dict:

@@ -45,7 +45,7 @@ CHECK_EVERY = 50  # steps between looks at the losses: each look makes a GPU wai
 class TrainConfig:
     """A recipe. Impossible values raise ValueError with the reason."""
 
-    epochs: int = 12
+    epochs: int = 24
     batch_size: int = 64  # images per step
     optimizer: str = "sgd"  # "sgd" (Nesterov momentum) or "adamw"
     learning_rate: float = 0.1  # the highest, reached after the warm-up
@@ -289,6 +289,8 @@ def fit(
     if len(data) == 0:
         raise ValueError("there are no images to train on")
     device = next(model.parameters()).device
+    if device.type == "cpu":
+        runtime.keep_freed_memory()
     data, validation = data.to(device), validation and validation.to(device)
     steps = config.epochs * math.ceil(len(data) / config.batch_size)
     trainer = Trainer(model, config, steps)

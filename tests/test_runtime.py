@@ -1,6 +1,9 @@
 """Seed, device, number format and machine, with hardware that is only pretended."""
 
+import platform
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -147,3 +150,34 @@ def test_files_lie_in_the_package():
     package = Path(cifar_helpers.__file__).resolve().parent
     assert package / "weights" == runtime.WEIGHTS
     assert package / "results" == runtime.RESULTS
+
+
+PAGE_FAULTS = """
+import resource
+import torch
+from cifar_helpers import runtime
+
+print(runtime.keep_freed_memory() if {keep} else False)
+for step in range(21):
+    if step == 1:  # the first one may need fresh memory
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(12_000_000)  # 48 MB, freed at once
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's own setting")
+def test_freed_memory_is_kept():
+    outputs = {}
+    for keep in (False, True):
+        command = [sys.executable, "-c", PAGE_FAULTS.format(keep=keep)]
+        run = subprocess.run(command, capture_output=True, text=True, check=True)
+        done, faults = run.stdout.split()
+        assert done == str(keep)
+        outputs[keep] = int(faults)
+    assert outputs[True] < outputs[False] / 2
+
+
+def test_other_c_libraries_are_left_alone(monkeypatch):
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
+    assert not runtime.keep_freed_memory()
