@@ -10,22 +10,26 @@ from torch.nn import functional as F
 
 
 class InitialConvBlock(nn.Module):
-    """Part 1: a dense 3 x 3 convolution turns three colours into feature maps.
+    """Part 1: a dense convolution turns three colours into feature maps.
 
     Convolution -> batch normalisation (Ioffe & Szegedy 2015, algorithm 1) -> ReLU
     -> spatial dropout, which drops whole feature maps (Tompson et al. 2015, section 3).
-    Maps (N, in_channels, H, W) to (N, out_channels, H, W).
+    The kernel is 3 x 3; with a stride s it is 2 s x 2 s, so that patches overlap.
+    Maps (N, in_channels, H, W) to (N, out_channels, H / stride, W / stride).
     """
 
-    def __init__(self, in_channels: int, out_channels: int, dropout: float = 0.0):
+    def __init__(self, in_channels, out_channels, dropout=0.0, stride=1):
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False)
+        size, padding = (3, 1) if stride == 1 else (2 * stride, stride // 2)
+        self.conv = nn.Conv2d(
+            in_channels, out_channels, size, stride, padding, bias=False
+        )
         self.norm = nn.BatchNorm2d(out_channels)
         self.activation = nn.ReLU(inplace=True)
         self.dropout = nn.Dropout2d(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.conv(x)  # (N, out_channels, H, W)
+        x = self.conv(x)  # (N, out_channels, H / stride, W / stride)
         x = self.activation(self.norm(x))
         return self.dropout(x)
 
@@ -79,9 +83,9 @@ class DilatedBlock(nn.Module):
         )
         self.merge = nn.Identity()
         if stride > 1 or in_channels != out_channels:
-            size = 2 * stride - 1  # neighbouring patches overlap
+            size = max(3, 2 * stride - 1)  # neighbouring patches overlap
             self.merge = conv_norm_relu(
-                in_channels, out_channels, size, stride, padding=stride - 1
+                in_channels, out_channels, size, stride, padding=size // 2
             )
 
     def forward(self, x: Tensor) -> Tensor:

@@ -45,7 +45,8 @@ class NetConfig:
     """
 
     classes: int = 10
-    channels: int = 16  # of the full-resolution maps
+    channels: int = 16  # of the finest maps
+    initial_stride: int = 1  # 2: the finest maps are 16 x 16 instead of 32 x 32
     deep_channels: int = 64  # after the second dilated block
     hidden_channels: int = 88  # of the coarsest maps, inside the deconvolution part
     branch_channels: int = 40  # of each ASPP branch
@@ -78,7 +79,12 @@ class NetConfig:
                 raise ValueError(
                     f"{name} must be two dilations, not {getattr(self, name)}"
                 )
-        for name, size in (("far_stride", 16), ("aspp_stride", 32)):
+        finest = 32 // self.initial_stride
+        for name, size in (
+            ("initial_stride", 8),
+            ("far_stride", finest // 2),
+            ("aspp_stride", finest),
+        ):
             if size % getattr(self, name):
                 raise ValueError(
                     f"{name} must divide {size}, so that the maps of a 32 x 32 image "
@@ -107,7 +113,7 @@ class CIFAR10Net(nn.Module):
         super().__init__()
         self.config = c = config or NetConfig()
         wide, deep, out = c.channels, c.deep_channels, c.out_channels
-        self.initial = InitialConvBlock(3, wide, c.initial_dropout)
+        self.initial = InitialConvBlock(3, wide, c.initial_dropout, c.initial_stride)
         self.dilated_near = DilatedBlock(
             wide, wide, c.near_dilations, residual=c.residual
         )
@@ -120,7 +126,7 @@ class CIFAR10Net(nn.Module):
         )
         self.aspp = ASPP(wide, c.branch_channels, out, c.rates, c.aspp_stride)
         self.head = ClassificationHead(out, c.classes, c.head_dropout)
-        self.size_step = math.lcm(2 * c.far_stride, c.aspp_stride)
+        self.size_step = c.initial_stride * math.lcm(2 * c.far_stride, c.aspp_stride)
         for part in c.without:
             setattr(self, part, _replacement(part, c))
 
@@ -157,7 +163,7 @@ class Fit(nn.Module):
 
 def _replacement(part: str, c: NetConfig) -> nn.Module:
     if part == "initial":
-        return Fit(3, c.channels)
+        return Fit(3, c.channels, 1 / c.initial_stride)
     if part == "dilated_far":
         return Fit(c.channels, c.deep_channels, 1 / c.far_stride)
     if part == "deconvolution":

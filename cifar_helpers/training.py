@@ -7,6 +7,7 @@ history. In a notebook, `fit` does the same and returns the trained network.
 """
 
 import argparse
+import copy
 import csv
 import json
 import math
@@ -19,6 +20,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
@@ -37,6 +39,7 @@ from cifar_helpers.model import (
     count_multiply_adds,
     count_parameters,
 )
+from cifar_helpers.optimizers import make_optimizer, rate_factor
 
 CHECK_EVERY = 50  # steps between looks at the losses: each look makes a GPU wait
 
@@ -47,10 +50,13 @@ class TrainConfig:
 
     epochs: int = 24
     batch_size: int = 64  # images per step
-    optimizer: str = "sgd"  # "sgd" (Nesterov momentum) or "adamw"
+    optimizer: str = "sgd"  # "sgd" (Nesterov momentum), "adamw" or "muon"
     learning_rate: float = 0.1  # the highest, reached after the warm-up
-    momentum: float = 0.9  # of SGD
+    momentum: float = 0.9  # of SGD and Muon
     weight_decay: float = 5e-4  # of convolution and linear weights only
+    other_learning_rate: float = 0.1  # Muon: of all but dense convolutions
+    other_weight_decay: float = 5e-4  # Muon: of linear and depthwise weights
+    whitened: bool = False  # the first filters start as principal patches of the data
     warmup_share: float = 0.15  # of all steps: the rate rises linearly, then falls to 0
     label_smoothing: float = 0.1  # probability spread over all classes
     average_decay: float = 0.998  # of the weights' moving average, per step
@@ -58,25 +64,31 @@ class TrainConfig:
     flip: bool = True
     cutout_size: int = 0  # pixels; 0 for none
     mixup_alpha: float = 0.0  # 0 for none
+    small_share: float = 0.0  # of all steps, the first ones, are done on small images
+    small_size: int = 24  # pixels of the small images
     precision: str = "auto"  # "float32", "bfloat16", or the faster on this device
     compile: bool = False  # torch.compile, where a compiler is installed
     seed: int = 0
 
     def __post_init__(self):
-        for name in ("epochs", "batch_size", "crop_padding", "cutout_size"):
+        whole = ("epochs", "batch_size", "crop_padding", "cutout_size", "small_size")
+        for name in whole:
             if not isinstance(getattr(self, name), int):
                 raise ValueError(f"{name} must be an int, not {getattr(self, name)!r}")
-        for name in ("epochs", "batch_size", "learning_rate"):
+        positive = ("epochs", "batch_size", "small_size")
+        for name in (*positive, "learning_rate", "other_learning_rate"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
-        for name in ("momentum", "warmup_share", "label_smoothing", "average_decay"):
+        shares = ("warmup_share", "small_share", "label_smoothing")
+        for name in (*shares, "momentum", "average_decay"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be in [0, 1), not {getattr(self, name)}")
-        for name in ("weight_decay", "crop_padding", "cutout_size", "mixup_alpha"):
+        sizes = ("crop_padding", "cutout_size", "mixup_alpha")
+        for name in (*sizes, "weight_decay", "other_weight_decay"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative: {getattr(self, name)}")
         for name, choices in (
-            ("optimizer", ("sgd", "adamw")),
+            ("optimizer", ("sgd", "adamw", "muon")),
             ("precision", ("auto", "float32", "bfloat16")),
         ):
             if getattr(self, name) not in choices:
@@ -85,7 +97,33 @@ class TrainConfig:
                 )
 
 
-PRESETS = {"baseline": (NetConfig(), TrainConfig())}
+CPU_NETWORK = NetConfig(  # maps of 16 x 16 and less; dilations 2, 4, 8, 16 image pixels
+    initial_stride=2,
+    channels=32,
+    deep_channels=48,
+    hidden_channels=84,
+    branch_channels=48,
+    out_channels=128,
+    near_dilations=(1, 2),
+    far_dilations=(4, 8),
+    far_stride=1,
+    rates=(3, 6, 9),  # 6, 12, 18 image pixels
+    aspp_stride=4,
+)
+CPU_RECIPE = TrainConfig(
+    epochs=9,
+    batch_size=128,
+    optimizer="muon",
+    learning_rate=0.05,
+    weight_decay=0.02,
+    whitened=True,
+    average_decay=0.99,
+    small_share=0.5,
+)
+PRESETS = {  # name: (network, recipe)
+    "baseline": (NetConfig(), TrainConfig()),
+    "cpu": (CPU_NETWORK, CPU_RECIPE),
+}
 
 
 class LossNotFinite(RuntimeError):
@@ -110,6 +148,7 @@ class Trainer:
             self.optimizer, lambda step: rate_factor(step, steps, config.warmup_share)
         )
         self.generator = torch.Generator(self.device).manual_seed(config.seed)
+        self.small_steps = round(config.small_share * steps)
         self.dtype = runtime.autocast_dtype(self.device)
         if config.precision != "auto":
             self.dtype = getattr(torch, config.precision)
@@ -130,7 +169,7 @@ class Trainer:
         return loss.detach(), (log_probabilities.argmax(1) == labels).sum()
 
     def augmented(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Float inputs (N, 3, 32, 32) and target probabilities (N, classes)."""
+        """Float inputs (N, 3, 32, 32), or smaller, and target probabilities."""
         c, draw = self.config, self.generator
         if c.crop_padding:
             images = augment.random_crop(images, c.crop_padding, draw)
@@ -138,7 +177,11 @@ class Trainer:
             images = augment.random_flip(images, draw)
         if c.cutout_size:
             images = augment.cutout(images, c.cutout_size, draw)
-        inputs = normalise(images).contiguous(memory_format=torch.channels_last)
+        inputs = normalise(images)
+        if self.step < self.small_steps:
+            size = (c.small_size, c.small_size)
+            inputs = F.interpolate(inputs, size, mode="bilinear", antialias=True)
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
         targets = augment.one_hot(labels, self.model.config.classes, c.label_smoothing)
         return augment.mixup(inputs, targets, c.mixup_alpha, draw)
 
@@ -168,37 +211,25 @@ class Trainer:
         self.step = state["step"]
 
 
-def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """SGD with Nesterov momentum, or AdamW (Loshchilov & Hutter 2019, algorithm 2).
+@torch.no_grad()
+def whiten_filters(conv: nn.Conv2d, images: Tensor) -> None:
+    """Give a first convolution the principal patches of uint8 `images` as filters.
 
-    Biases and batch normalisation's two numbers per channel are not decayed.
+    Patches as large as the filters are cut side by side; the eigenvectors of their
+    second moments, longest first, each divided by the root of its eigenvalue, give
+    responses of equal strength that do not repeat each other. Half of the filters are
+    these, the other half their negatives, as a ReLU follows (Page & Jordan 2024,
+    "airbench", section 3.1). Filters beyond twice the patch's numbers stay as they are.
     """
-    decayed = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim <= 1]
-    groups = [
-        {"params": decayed, "weight_decay": config.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    if config.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=config.learning_rate)
-    return torch.optim.SGD(
-        groups,
-        lr=config.learning_rate,
-        momentum=config.momentum,
-        nesterov=config.momentum > 0,
-    )
-
-
-def rate_factor(step: int, steps: int, warmup_share: float) -> float:
-    """Share of the highest learning rate at a step: a linear rise, then half a cosine.
-
-    The decay is that of Loshchilov & Hutter 2017 (SGDR, equation 5), without restarts.
-    """
-    warmup = warmup_share * steps
-    if step < warmup:
-        return (step + 1) / (warmup + 1)
-    progress = min((step - warmup) / max(steps - warmup, 1), 1.0)
-    return 0.5 * (1 + math.cos(math.pi * progress))
+    size = conv.kernel_size[0]
+    patches = F.unfold(normalise(images), size, stride=size)  # (N, 3 size size, places)
+    patches = patches.transpose(1, 2).flatten(0, 1)  # (N places, 3 size size)
+    moments = patches.T @ patches / len(patches)
+    values, vectors = torch.linalg.eigh(moments)  # in rising order
+    half = min(conv.out_channels // 2, len(values))
+    filters = (vectors / (values + 5e-4).sqrt()).flip(1)[:, :half].T
+    filters = filters.reshape(half, *conv.weight.shape[1:])
+    conv.weight[: 2 * half] = torch.cat([filters, -filters])
 
 
 def soft_cross_entropy(log_probabilities: Tensor, targets: Tensor) -> Tensor:
@@ -269,6 +300,49 @@ def evaluate(model: nn.Module, data: LabelledImages, batch_size: int = 500) -> d
     return {"loss": loss_sum / len(data), "accuracy_percent": 100 * correct / len(data)}
 
 
+def measure_speed(
+    model: nn.Module, data: LabelledImages, config: TrainConfig, seconds: float = 1.0
+) -> float:
+    """Images per second that a whole run of `config` will train on this machine.
+
+    A copy of `model` takes real steps for about `seconds`, after two that only set
+    things up; if the recipe has small images, for as long again on those. Raises
+    ValueError for an empty data set.
+    """
+    if len(data) == 0:
+        raise ValueError("there are no images to measure with")
+    device = next(model.parameters()).device
+    if device.type == "cpu":
+        runtime.keep_freed_memory()
+    data = data.to(device)
+    seconds_per_image = 0.0
+    for share, small_steps in (
+        (config.small_share, math.inf),
+        (1 - config.small_share, 0),
+    ):
+        if share:
+            trainer = Trainer(copy.deepcopy(model), config, steps=10**6)
+            trainer.small_steps = small_steps
+            seconds_per_image += share / _speed(trainer, data, seconds)
+    return 1 / seconds_per_image
+
+
+def _speed(trainer: Trainer, data: LabelledImages, seconds: float) -> float:
+    """Images per second of a trainer's steps."""
+    trainer.model.train()
+    started, images_seen, step = 0.0, 0, 0
+    while step < 4 or time.perf_counter() - started < seconds:
+        for images, labels in Batches(data, trainer.config.batch_size, shuffle=True):
+            trainer.train_step(images, labels)[0].item()  # .item() waits for a GPU
+            step += 1
+            images_seen += len(labels)
+            if step == 2:
+                started, images_seen = time.perf_counter(), 0
+            if step >= 4 and time.perf_counter() - started >= seconds:
+                break
+    return images_seen / (time.perf_counter() - started)
+
+
 def fit(
     model: CIFAR10Net,
     data: LabelledImages,
@@ -293,6 +367,8 @@ def fit(
         runtime.keep_freed_memory()
     data, validation = data.to(device), validation and validation.to(device)
     steps = config.epochs * math.ceil(len(data) / config.batch_size)
+    if config.whitened:
+        whiten_filters(model.initial.conv, data.images[:5000])
     trainer = Trainer(model, config, steps)
     history = _resume(trainer, checkpoint, len(data))
     batches = Batches(

@@ -98,6 +98,17 @@ def test_initial_block_is_convolution_norm_and_relu():
     torch.testing.assert_close(block(x), positive_part(expected))
 
 
+@pytest.mark.parametrize("stride", [2, 4])
+def test_initial_block_with_a_stride_reads_patches_that_overlap(stride):
+    block = prepared(InitialConvBlock(3, 5, stride=stride))
+    assert block.conv.weight.shape == (5, 3, 2 * stride, 2 * stride)
+    x = maps(2, 3, 8, 12)
+    y = convolution(x, block.conv.weight, stride, padding=stride // 2)
+    expected = positive_part(normalisation(y, block.norm))
+    assert expected.shape == (2, 5, 8 // stride, 12 // stride)
+    torch.testing.assert_close(block(x), expected)
+
+
 def test_initial_block_normalises_by_the_batch_while_training():
     block = prepared(InitialConvBlock(3, 5)).train()
     x = maps(4, 3, 6, 7)
@@ -251,8 +262,9 @@ def test_dilated_block_is_two_separable_convolutions(out_channels, stride, resid
     y = separable(y, block.far, 3, 1, residual)
     if (out_channels, stride) != (4, 1):  # then a dense convolution changes the shape
         weight = block.merge[0].weight
-        assert weight.shape == (out_channels, 4, 2 * stride - 1, 2 * stride - 1)
-        y = convolution(y, weight, stride, padding=stride - 1)
+        size = {1: 3, 2: 3, 4: 7}[stride]
+        assert weight.shape == (out_channels, 4, size, size)
+        y = convolution(y, weight, stride, padding=size // 2)
         y = positive_part(normalisation(y, block.merge[1]))
     assert y.shape == (2, out_channels, 8 // stride, 12 // stride)
     torch.testing.assert_close(block(x), y)

@@ -81,11 +81,16 @@ def by_hand(c):
     )
     squeezed, joined = d // c.attention_reduction, b * (len(c.rates) + 2)
     mixed = 2 * (9 * w + w * w)  # two separable convolutions that keep the channels
-    full, half, quarter = 32 * 32, 16 * 16, 8 * 8
+    side = 32 // c.initial_stride
+    first = 9 if c.initial_stride == 1 else (2 * c.initial_stride) ** 2
+    coarsest = side // c.far_stride // 2
+    full, half, coarse = side**2, (side // c.far_stride) ** 2, coarsest**2
+    places = (side // c.aspp_stride) ** 2  # of ASPP's outputs
+    up = (2 * c.far_stride) ** 2
     local = w * b * c.aspp_stride**2
     dilated = len(c.rates) * (9 * w + w * b)
     parts = {
-        "initial": (27 * w + 2 * w, 27 * w * full),
+        "initial": (3 * first * w + 2 * w, 3 * first * w * full),
         "dilated_near": (mixed + 4 * w, mixed * full),
         "dilated_far": (
             mixed + 4 * w + 9 * w * d + 2 * d,
@@ -93,13 +98,13 @@ def by_hand(c):
         ),
         "attention": (2 * d * squeezed + squeezed + d, 2 * d * squeezed),
         "deconvolution": (
-            9 * d * h + 2 * h + 9 * h * h + 2 * h + 16 * h * w + 2 * w,
-            (9 * d * h + 9 * h * h + 16 * h * w) * quarter,
+            9 * d * h + 2 * h + 9 * h * h + 2 * h + up * h * w + 2 * w,
+            (9 * d * h + 9 * h * h + up * h * w) * coarse,
         ),
         "aspp": (
             (local + dilated + w * b + b + joined * o)  # convolutions
             + 2 * b * (1 + len(c.rates)) + 2 * o,  # normalisation
-            (local + dilated + joined * o) * quarter + w * b,
+            (local + dilated + joined * o) * places + w * b,
         ),
         "head": (o * 10 + 10, o * 10),
     }  # fmt: skip
@@ -109,15 +114,21 @@ def by_hand(c):
         "dilated_far": (w * d + d, w * d * half),
         "attention": (0, 0),
         "deconvolution": (d * w + w, d * w * full),
-        "aspp": (w * o + o, w * o * quarter),
+        "aspp": (w * o + o, w * o * places),
     }
     return parts | {part: replacements[part] for part in c.without}
 
 
+HALF_SIZE = {"initial_stride": 2, "far_stride": 1, "aspp_stride": 2}
 EVERY_SWITCH = [NetConfig(without=without) for without in SWITCHES]
 
 
-@pytest.mark.parametrize("config", [*EVERY_SWITCH, NetConfig(rates=(6,), **NARROW)])
+@pytest.mark.parametrize("config", [
+    *EVERY_SWITCH,
+    NetConfig(rates=(6,), **NARROW),
+    NetConfig(**HALF_SIZE, **NARROW),
+    NetConfig(without=PARTS[:-1], **HALF_SIZE),
+])  # fmt: skip
 def test_table_agrees_with_a_calculation_from_the_sizes(config):
     model = CIFAR10Net(config)
     rows = table_of_sizes(model)
@@ -234,6 +245,8 @@ def test_far_taps_are_dead_on_a_small_map(dilation, live):
         ({"far_stride": 0}, "far_stride must hold whole numbers"),
         ({"far_stride": 3}, "far_stride must divide 16, .*; 3 does not"),
         ({"far_stride": 32}, "far_stride must divide 16"),
+        ({"initial_stride": 16}, "initial_stride must divide 8, .*; 16 does not"),
+        ({"initial_stride": 2, "far_stride": 16}, "far_stride must divide 8"),
         ({"aspp_stride": 5}, "aspp_stride must divide 32, .*; 5 does not"),
         ({"initial_dropout": 1.0}, r"initial_dropout is a probability .*, not 1.0"),
         ({"head_dropout": -0.1}, "head_dropout is a probability"),
@@ -258,6 +271,8 @@ def test_impossible_values_are_explained(changes, reason):
         {"far_stride": 1, "aspp_stride": 1},
         {"far_stride": 16, "aspp_stride": 32},
         {"far_stride": 4, "aspp_stride": 2, "residual": False},
+        HALF_SIZE,
+        {"initial_stride": 8, "far_stride": 2, "aspp_stride": 4},
         {"rates": (), "near_dilations": (1, 1)},
         {"attention_reduction": 1000, "classes": 3},
         {"initial_dropout": 0.5, "head_dropout": 0.5},

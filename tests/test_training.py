@@ -2,12 +2,13 @@
 
 import copy
 import csv
+import itertools
 import json
 import math
 import re
+import time
 from dataclasses import asdict, fields, replace
 
-import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
@@ -24,17 +25,18 @@ from cifar_helpers.data import (
 )
 from cifar_helpers.evaluation import collect_predictions
 from cifar_helpers.model import CIFAR10Net, NetConfig, load_pretrained, predict
+from cifar_helpers.optimizers import rate_factor
 from cifar_helpers.training import (
     LossNotFinite,
     TrainConfig,
     Trainer,
     evaluate,
     fit,
-    make_optimizer,
-    rate_factor,
+    measure_speed,
     read_history,
     soft_cross_entropy,
     train_one_epoch,
+    whiten_filters,
 )
 
 NARROW = NetConfig(
@@ -100,8 +102,15 @@ def same(first, second):
         ({"crop_padding": -4}, "crop_padding must not be negative"),
         ({"crop_padding": 4.0}, "crop_padding must be an int, not 4.0"),
         ({"cutout_size": -1}, "cutout_size must not be negative"),
+        ({"small_share": 1.0}, r"small_share must be in \[0, 1\), not 1.0"),
+        ({"small_size": 0}, "small_size must be above 0, not 0"),
+        ({"other_learning_rate": 0.0}, "other_learning_rate must be above 0"),
+        ({"other_weight_decay": -1.0}, "other_weight_decay must not be negative"),
         ({"mixup_alpha": -0.2}, "mixup_alpha must not be negative"),
-        ({"optimizer": "lion"}, r"optimizer='lion': choose from \('sgd', 'adamw'\)"),
+        (
+            {"optimizer": "lion"},
+            r"optimizer='lion': choose from \('sgd', 'adamw', 'muon'\)",
+        ),
         ({"precision": "float16"}, "precision='float16': choose from .*bfloat16"),
     ],
     ids=str,
@@ -109,19 +118,6 @@ def same(first, second):
 def test_impossible_recipes_are_explained(changes, reason):
     with pytest.raises(ValueError, match=reason):
         TrainConfig(**changes)
-
-
-@pytest.mark.parametrize("steps, share", [(100, 0.2), (7, 0.5), (50, 0.0), (1, 0.2)])
-def test_rate_rises_in_a_line_and_falls_in_a_cosine(steps, share):
-    factors = np.array([rate_factor(step, steps, share) for step in range(steps + 1)])
-    warmup = share * steps
-    top = math.ceil(warmup)
-    rise = np.diff(np.concatenate([[0], factors[:top]]))
-    np.testing.assert_allclose(rise, 1 / (warmup + 1))
-    angles = math.pi * (np.arange(top, steps + 1) - warmup) / max(steps - warmup, 1)
-    np.testing.assert_allclose(factors[top:], np.cos(angles / 2) ** 2, atol=1e-12)
-    assert (np.diff(factors[top:]) <= 0).all()
-    assert factors[0] > 0 and factors.max() <= 1
 
 
 def test_rate_is_applied_at_every_step(few):
@@ -140,44 +136,95 @@ def test_rate_is_applied_at_every_step(few):
     ]
 
 
-# ---- optimizer -----------------------------------------------------------------------
+# ---- start and small images ----------------------------------------------------------
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-def test_only_convolution_and_linear_weights_decay(optimizer):
-    """With gradients of zero, decay alone moves the weights."""
+@pytest.mark.parametrize("size, stride", [(4, 2), (3, 1)])
+def test_whitened_filters_give_uncorrelated_responses_of_equal_strength(
+    sample, size, stride
+):
+    images = sample.train.images
+    conv = torch.nn.Conv2d(3, 20, size, stride, bias=False)
+    whiten_filters(conv, images)
+    aside = torch.nn.functional.conv2d(
+        normalise(images), conv.weight[:10], stride=size
+    )  # every patch once
+    responses = aside.detach().transpose(0, 1).flatten(1).double()
+    moments = responses @ responses.T / responses.shape[1]
+    scale = moments.diagonal()
+    assert ((scale > 0.5) & (scale < 1.01)).all()  # the floor 5e-4 makes some smaller
+    away = moments - torch.diag(scale)
+    assert away.abs().max() < 1e-3
+    assert (scale[:-1] > scale[1:] - 1e-4).all()  # the strongest directions first
+    torch.testing.assert_close(conv.weight[10:], -conv.weight[:10])
+
+
+def test_whitening_leaves_filters_beyond_the_patch(sample):
+    conv = torch.nn.Conv2d(3, 60, 3, bias=False)  # patches have 27 numbers
+    before = conv.weight.detach().clone()
+    whiten_filters(conv, sample.train.images[:100])
+    assert torch.equal(conv.weight[54:], before[54:])
+    assert not torch.equal(conv.weight[:54], before[:54])
+
+
+def test_whitened_run_starts_from_patches(few):
+    """At a rate that changes nothing, the filters stay where they started."""
+    config = replace(QUICK, epochs=1, learning_rate=1e-30, whitened=True)
+    model, _ = fit(network(), few, config)
+    conv = network().initial.conv
+    whiten_filters(conv, few.images)
+    torch.testing.assert_close(model.initial.conv.weight, conv.weight)
+
+
+def test_first_steps_see_small_images(few):
+    config = replace(QUICK, small_share=0.5, small_size=16, **PLAIN)
+    trainer = Trainer(network(), config, steps=4)
+    sizes = []
+    for images, labels in list(Batches(few, 5)):
+        inputs, _ = trainer.augmented(images, labels)
+        sizes.append(tuple(inputs.shape[2:]))
+        if len(sizes) == 1:
+            means = F.avg_pool2d(normalise(images), 2)  # a coarser way to halve
+            assert (inputs - means).abs().mean() < 0.15
+        trainer.train_step(images, labels)
+    assert sizes == [(16, 16), (16, 16), (32, 32), (32, 32)]
+
+
+# ---- speed ---------------------------------------------------------------------------
+
+
+def test_speed_is_that_of_the_steps(few, monkeypatch):
+    """Steps that sleep: the first two, which only set things up, do not count."""
+    naps = itertools.chain([0.3, 0.3], itertools.repeat(0.02))
+
+    def step(trainer, images, labels):
+        time.sleep(next(naps))
+        return torch.zeros(()), torch.zeros(())
+
+    monkeypatch.setattr(Trainer, "train_step", step)
+    speed = measure_speed(network(), few, QUICK, seconds=0.5)
+    assert 0.5 * 8 / 0.02 < speed < 8 / 0.02  # batches of 8, and one of 4 in three
+
+
+def test_speed_weighs_small_images_by_their_share(few, monkeypatch):
+    def speed(trainer, data, seconds):
+        return 300.0 if trainer.small_steps else 100.0
+
+    monkeypatch.setattr(training, "_speed", speed)
+    config = replace(QUICK, small_share=0.75)
+    assert measure_speed(network(), few, config) == pytest.approx(
+        1 / (0.75 / 300 + 0.25 / 100)
+    )
+    assert measure_speed(network(), few, QUICK) == pytest.approx(100)
+
+
+def test_measuring_changes_nothing(few):
     model = network()
-    config = replace(QUICK, optimizer=optimizer, learning_rate=0.1, weight_decay=0.01)
-    config = replace(config, momentum=0.0)
-    before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    for parameter in model.parameters():
-        parameter.grad = torch.zeros_like(parameter)
-    make_optimizer(model, config).step()
-    kinds = dict(model.named_modules())
-    for name, parameter in model.named_parameters():
-        owner, _, kind = name.rpartition(".")
-        norm = isinstance(kinds[owner], torch.nn.BatchNorm2d)
-        factor = 1.0 if norm or kind == "bias" else 1 - 0.1 * 0.01
-        torch.testing.assert_close(parameter.detach(), factor * before[name])
-
-
-def test_two_steps_of_nesterov_momentum():
-    config = replace(QUICK, learning_rate=0.1, momentum=0.9, weight_decay=0.0)
-    layer = torch.nn.Linear(1, 1, bias=False)
-    with torch.no_grad():
-        layer.weight.fill_(1.0)
-    optimizer = make_optimizer(layer, config)
-    weight, velocity = 1.0, 0.0
-    for gradient in (2.0, -1.0):
-        layer.weight.grad = torch.full((1, 1), gradient)
-        optimizer.step()
-        velocity = 0.9 * velocity + gradient
-        weight -= 0.1 * (gradient + 0.9 * velocity)
-        assert layer.weight.item() == pytest.approx(weight)
-    plain = make_optimizer(layer, replace(config, momentum=0.0))
-    layer.weight.grad = torch.ones(1, 1)
-    plain.step()
-    assert layer.weight.item() == pytest.approx(weight - 0.1)
+    before = weights_of(model)
+    speed = measure_speed(model, few, QUICK, seconds=0.01)
+    assert speed > 0 and same(weights_of(model), before)
+    with pytest.raises(ValueError, match="no images to measure with"):
+        measure_speed(model, few.subset(slice(0)), QUICK)
 
 
 # ---- loss ----------------------------------------------------------------------------
@@ -345,9 +392,9 @@ def test_history_has_a_row_per_epoch(few):
     assert all(math.isfinite(value) for row in history for value in row.values())
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon"])
 def test_loss_falls(few, optimizer):
-    rate = 0.05 if optimizer == "sgd" else 0.01
+    rate = {"sgd": 0.05, "adamw": 0.01, "muon": 0.03}[optimizer]
     config = replace(QUICK, epochs=12, optimizer=optimizer, learning_rate=rate)
     _, history = fit(network(), few, config)
     assert history[-1]["train_loss"] < history[0]["train_loss"] - 0.1
@@ -423,7 +470,7 @@ def interrupt(history):
     raise Interrupted
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon"])
 def test_resumed_run_is_the_uninterrupted_one(few, tmp_path, optimizer):
     config = replace(EVERYTHING, optimizer=optimizer)
     net = replace(NARROW, head_dropout=0.3)  # draws from torch's own generator

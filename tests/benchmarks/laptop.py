@@ -1,0 +1,99 @@
+"""From nothing to a trained network on this CPU, several seeds, beside a yardstick.
+
+    python -m tests.benchmarks.laptop --seeds 0 1 2 --yardstick-epochs 6
+
+Trains the preset `cpu`, and ResNet-8 widened to as many parameters by the same loop and
+recipe, and writes a row for each finished run into results/laptop.csv. A run that is
+already in the file (same network, seed and epochs) is not repeated. Training time
+leaves evaluation out; the test set is looked at once per finished run.
+"""
+
+import argparse
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+from cifar_helpers import runtime
+from cifar_helpers.data import load_cifar10
+from cifar_helpers.model import count_parameters
+from cifar_helpers.training import PRESETS, evaluate, fit, train_preset
+from tests.benchmarks.resnet8 import ResNet8, ResNet8Config
+
+COLUMNS = (
+    *("network", "seed", "epochs", "train_seconds", "test_accuracy_percent"),
+    *("parameters", "cores", "cpu", "torch", "command"),
+)
+
+
+def train_cpu(seed: int, out: Path) -> dict:
+    """One run of the preset; weights, card and history lie in `out` afterwards."""
+    card = train_preset("cpu", out, seed=seed, device="cpu")
+    names = ("seed", "train_seconds", "test_accuracy_percent", "parameters")
+    row = {name: card[name] for name in names}
+    return row | {"network": "cpu", "epochs": card["recipe"]["epochs"]}
+
+
+def train_yardstick(seed: int, out: Path, epochs: int) -> dict:
+    """One run of ResNet-8, width 24, with the recipe of the preset."""
+    recipe = replace(PRESETS["cpu"][1], seed=seed, epochs=epochs)
+    data = load_cifar10()
+    runtime.seed_everything(seed)
+    model = ResNet8(ResNet8Config(width=24))
+    model, history = fit(model, data.train, recipe, checkpoint=out / "resnet8.part")
+    return {
+        "network": "resnet8-24",
+        "seed": seed,
+        "epochs": epochs,
+        "train_seconds": round(sum(row["seconds"] for row in history), 1),
+        "test_accuracy_percent": evaluate(model, data.test)["accuracy_percent"],
+        "parameters": count_parameters(model),
+    }
+
+
+def read_rows(path: Path) -> list[dict]:
+    """What was measured before."""
+    if not path.exists():
+        return []
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def write_rows(path: Path, rows: list[dict]) -> None:
+    """All rows, the old and the new."""
+    with open(path, "w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """See the module's docstring."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.laptop")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--yardstick-epochs", type=int, default=0, help="0: none")
+    parser.add_argument("--runs", default="runs/laptop", help="folder for weights")
+    parser.add_argument("--out", default=str(runtime.RESULTS / "laptop.csv"))
+    options = parser.parse_args(arguments)
+    path, epochs = Path(options.out), PRESETS["cpu"][1].epochs
+    rows = read_rows(path)
+    done = {(row["network"], int(row["seed"]), int(row["epochs"])) for row in rows}
+    machine = runtime.describe_machine()
+    constants = {"cores": machine["cores"], "torch": machine["torch"]}
+    constants |= {"cpu": machine["hardware"]}
+    constants["command"] = "python -m tests.benchmarks.laptop"
+    for seed in options.seeds:
+        jobs = [("cpu", epochs, lambda out, seed=seed: train_cpu(seed, out))]
+        if limit := options.yardstick_epochs:
+            train = lambda out, seed=seed: train_yardstick(seed, out, limit)  # noqa: E731
+            jobs.append(("resnet8-24", limit, train))
+        for name, length, train in jobs:
+            if (name, seed, length) in done:
+                continue
+            row = train(Path(options.runs) / f"{name}-{seed}") | constants
+            rows.append(row)
+            write_rows(path, rows)
+            print(row, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,336 @@
+"""How fast a machine trains and predicts, beside a textbook loop and network.
+
+    python -m tests.benchmarks.training
+    python -m tests.benchmarks.training --seconds 1 --rounds 1 --out /tmp/throughput.csv
+
+The subjects take turns, round after round, so that a busy moment of the machine meets
+all of them; a subject's figure is the median of its rounds. Every row of the results
+names the machine and the command. The data are random bytes: speed does not depend on
+them.
+"""
+
+import argparse
+import copy
+import csv
+import itertools
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+
+from cifar_helpers import augment, runtime
+from cifar_helpers.blocks import DepthwiseConv2d
+from cifar_helpers.data import MEAN, STD, Batches, LabelledImages, normalise
+from cifar_helpers.model import (
+    CIFAR10Net,
+    count_multiply_adds,
+    count_parameters,
+    load_pretrained,
+)
+from cifar_helpers.training import PRESETS, Trainer
+from tests.benchmarks.resnet8 import ResNet8, ResNet8Config
+
+IMAGES = 2048
+PLAIN_LOOP = "plain loop, cpu network"  # what ratios are taken to
+WORKERS = 2
+CROP_BATCH = 512
+
+
+@dataclass
+class Subject:
+    """Something to time: `steps` yields the number of images after each step."""
+
+    name: str
+    kind: str  # "training", "input" or "inference"
+    steps: Iterator[int]
+    model: nn.Module | None = None
+    threads: int | None = None  # None: all of the machine's
+
+
+def random_images(count: int = IMAGES) -> LabelledImages:
+    """Bytes of CIFAR-10's shape."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(
+        256, (count, 3, 32, 32), dtype=torch.uint8, generator=generator
+    )
+    return LabelledImages(images, torch.arange(count) % 10)
+
+
+class PerImage(Dataset):
+    """What a textbook writes: one picture at a time, through torchvision transforms."""
+
+    def __init__(self, data: LabelledImages):
+        self.pictures = data.images.permute(0, 2, 3, 1).numpy()  # (N, 32, 32, 3)
+        self.labels = data.labels.tolist()
+        self.transform = transforms.Compose(
+            [
+                transforms.ToPILImage(),
+                transforms.RandomCrop(32, padding=4, padding_mode="reflect"),
+                transforms.RandomHorizontalFlip(),
+                transforms.ToTensor(),
+                transforms.Normalize(MEAN, STD),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int):
+        return self.transform(self.pictures[index]), self.labels[index]
+
+
+def textbook(model: nn.Module) -> nn.Module:
+    """The same network and weights with torch's own depthwise convolutions."""
+    model = copy.deepcopy(model)
+    for module in list(model.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, DepthwiseConv2d):
+                c, d, s = child.in_channels, child.dilation, child.stride
+                plain = nn.Conv2d(c, c, 3, s, d, d, groups=c, bias=False)
+                plain.weight = child.weight
+                setattr(module, name, plain)
+    return model
+
+
+def plain_steps(model, recipe, data, batches: Callable) -> Iterator[int]:
+    """A textbook's loop: float32, NCHW, one batch after the other from `batches`."""
+    optimizer = torch.optim.SGD(
+        *(model.parameters(), recipe.learning_rate, recipe.momentum),
+        weight_decay=recipe.weight_decay,
+        nesterov=True,
+    )
+    model.train()
+    while True:
+        for images, labels in batches(data, recipe.batch_size):
+            loss = F.nll_loss(model(images), labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            yield len(labels)
+
+
+def per_image_batches(data: LabelledImages, batch_size: int) -> DataLoader:
+    """Batches of PerImage from two worker processes."""
+    return DataLoader(PerImage(data), batch_size, shuffle=True, num_workers=WORKERS)
+
+
+def our_steps(model, recipe, data) -> Iterator[int]:
+    """The package's loop."""
+    trainer = Trainer(model, recipe, steps=10**6)
+    model.train()
+    while True:
+        for images, labels in Batches(data, recipe.batch_size, shuffle=True):
+            trainer.train_step(images, labels)
+            yield len(labels)
+
+
+def our_input(data: LabelledImages) -> Iterator[int]:
+    """Whole batches, cut, cropped, flipped and normalised."""
+    while True:
+        for images, _ in Batches(data, CROP_BATCH, shuffle=True):
+            normalise(augment.random_flip(augment.random_crop(images, 4)))
+            yield len(images)
+
+
+def per_image_input(data: LabelledImages) -> Iterator[int]:
+    """The same augmentation, image by image, in two workers."""
+    while True:
+        for images, _ in per_image_batches(data, CROP_BATCH):
+            yield len(images)
+
+
+def inference_steps(model: nn.Module, batch: int) -> Iterator[int]:
+    """Forward passes of normalised images, in evaluation mode."""
+    images = normalise(random_images(batch).images)
+    images = images.contiguous(memory_format=torch.channels_last)
+    model.eval()
+    while True:
+        with torch.inference_mode():
+            model(images)
+        yield batch
+
+
+def training_subjects(data: LabelledImages) -> list[Subject]:
+    """Our loop, the textbook's, and the yardstick."""
+    subjects = []
+    for name, (network, recipe) in PRESETS.items():
+        model = CIFAR10Net(network)
+        recipe = replace(recipe, compile=False)
+        ours = our_steps(copy.deepcopy(model), recipe, data)
+        subjects.append(Subject(f"our loop, {name} network", "training", ours, model))
+        steps = plain_steps(textbook(model), recipe, data, per_image_batches)
+        title = f"plain loop, {name} network"
+        subjects.append(Subject(title, "training", steps, model))
+    for title, width in (("MLPerf Tiny", 16), ("widened", 24)):
+        model = ResNet8(ResNet8Config(width=width))
+        steps = our_steps(model, PRESETS["cpu"][1], data)
+        name = f"our loop, ResNet-8, {title}"
+        subjects.append(Subject(name, "training", steps, model))
+    return subjects
+
+
+def input_subjects(data: LabelledImages) -> list[Subject]:
+    """Batches cut and augmented, without any training."""
+    return [
+        Subject("input, whole batches", "input", our_input(data)),
+        Subject("input, image by image, 2 workers", "input", per_image_input(data)),
+    ]
+
+
+def inference_subjects(compiled: bool) -> list[Subject]:
+    """The shipped networks on one core, one image at a time and in batches."""
+    subjects = []
+    for path in sorted(runtime.WEIGHTS.glob("*.json")):
+        model = load_pretrained(path.stem).to(memory_format=torch.channels_last)
+        for batch, way in itertools.product((1, 256), ("eager", "compiled")):
+            if way == "compiled" and not compiled:
+                continue
+            run = torch.compile(model, dynamic=False) if way == "compiled" else model
+            what = "1 image" if batch == 1 else f"{batch} images"
+            name = f"inference, {path.stem} network, {what}, {way}"
+            steps = inference_steps(run, batch)
+            subjects.append(Subject(name, "inference", steps, model, threads=1))
+    return subjects
+
+
+def images_per_second(steps: Iterator[int], seconds: float, warmup: int) -> float:
+    """Images divided by the time they took, after some steps that do not count."""
+    for _ in range(warmup):
+        next(steps)
+    started, images = time.perf_counter(), 0
+    while (elapsed := time.perf_counter() - started) < seconds:
+        images += next(steps)
+    return images / elapsed
+
+
+def peak_gflops(seconds: float, threads: int, size: int = 1536) -> float:
+    """Matrix products of float32 or bfloat16, whichever the training uses."""
+    dtype = runtime.autocast_dtype(torch.device("cpu"))
+    torch.set_num_threads(threads)
+    a, b = torch.randn(2, size, size).to(dtype)
+    times, deadline = [], time.perf_counter() + seconds
+    while time.perf_counter() < deadline or len(times) < 3:
+        started = time.perf_counter()
+        a @ b
+        times.append(time.perf_counter() - started)
+    return 2 * size**3 / min(times) / 1e9
+
+
+def measure(subjects: list[Subject], seconds: float, rounds: int) -> dict[str, float]:
+    """Median images per second of each subject; they take turns."""
+    every = torch.get_num_threads()
+    figures = {subject.name: [] for subject in subjects}
+    for turn, subject in itertools.product(range(rounds), subjects):
+        torch.set_num_threads(subject.threads or every)
+        warmup = 5 if turn == 0 and subject.kind != "input" else 2
+        rate = images_per_second(subject.steps, seconds, warmup)
+        figures[subject.name].append(rate)
+        print(f"round {turn + 1}: {subject.name}: {rate:,.0f} images/s", flush=True)
+    torch.set_num_threads(every)
+    return {name: statistics.median(rates) for name, rates in figures.items()}
+
+
+def result_rows(subjects, figures, peaks: dict[int, float]) -> list[dict]:
+    """One row for each subject, with its share of the machine's matrix-product peak."""
+    every = torch.get_num_threads()
+    rows = []
+    for subject in subjects:
+        rate, kind = figures[subject.name], subject.kind
+        row = {"subject": subject.name, "kind": kind, "images_per_second": rate}
+        base = "input, image by image, 2 workers" if kind == "input" else PLAIN_LOOP
+        if kind != "inference":
+            row["ratio_to_plain_loop"] = rate / figures[base]
+        else:
+            row["milliseconds_per_image"] = 1000 / rate
+        row["threads"] = subject.threads or every
+        if subject.model is not None:
+            row["parameters"] = count_parameters(subject.model)
+            row["multiply_adds"] = multiply_adds(subject.model)
+            passes = 3 if kind == "training" else 1  # backward costs two forwards
+            gflops = 2 * passes * row["multiply_adds"] * rate / 1e9
+            row["gflops"] = gflops
+            row["share_of_peak_percent"] = 100 * gflops / peaks[row["threads"]]
+        rows.append(row)
+    return rows
+
+
+def multiply_adds(model: nn.Module) -> int:
+    """Of convolutions and linear layers, per image; any network."""
+    if isinstance(model, CIFAR10Net):
+        return count_multiply_adds(model)
+    total = 0
+
+    def count(module, inputs, output):
+        nonlocal total
+        total += module.weight.numel() * output[0, 0].numel()
+
+    kinds = (nn.Conv2d, nn.Linear)
+    hooks = [
+        m.register_forward_hook(count) for m in model.modules() if isinstance(m, kinds)
+    ]
+    with torch.inference_mode():
+        copy.deepcopy(model).eval()(torch.zeros(1, 3, 32, 32))
+    for hook in hooks:
+        hook.remove()
+    return total
+
+
+def write_rows(rows: list[dict], path: Path, constants: dict) -> None:
+    """A csv with the union of all columns, numbers rounded to four figures."""
+    rows = [row | constants for row in rows]
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w", newline="") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({name: four_figures(row[name]) for name in row})
+
+
+def four_figures(value):
+    """1234.56 -> 1235, 0.123456 -> 0.1235; whole numbers and texts as they are."""
+    if not isinstance(value, float):
+        return value
+    return np.format_float_positional(value, 4, fractional=False, trim="-")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure, print and write; see the module's docstring."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.training")
+    parser.add_argument("--seconds", type=float, default=10, help="a turn")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--compiled", action="store_true", help="torch.compile, too")
+    parser.add_argument("--out", default=str(runtime.RESULTS / "throughput.csv"))
+    options = parser.parse_args(arguments)
+    runtime.keep_freed_memory()
+    every, data = torch.get_num_threads(), random_images()
+    peaks = {n: peak_gflops(options.seconds / 2, n) for n in {1, every}}
+    torch.set_num_threads(every)
+    subjects = training_subjects(data) + input_subjects(data)
+    subjects += inference_subjects(options.compiled)
+    figures = measure(subjects, options.seconds, options.rounds)
+    rows = result_rows(subjects, figures, peaks)
+    for threads, gflops in peaks.items():
+        name = f"matrix product, {threads} thread{'s' * (threads > 1)}"
+        rows.append({"subject": name, "kind": "peak", "threads": threads})
+        rows[-1] |= {"gflops": gflops, "share_of_peak_percent": 100.0}
+    machine = runtime.describe_machine()
+    machine = {name: machine[name] for name in ("hardware", "cores", "torch")}
+    machine |= {"seconds": options.seconds, "rounds": options.rounds}
+    machine["command"] = "python -m tests.benchmarks.training " + " ".join(
+        arguments if arguments is not None else sys.argv[1:]
+    )
+    write_rows(rows, Path(options.out), machine)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""The benchmark works and adds up; how fast the machine is does not matter here."""
+
+import csv
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from cifar_helpers.data import load_cifar10
+from cifar_helpers.model import CIFAR10Net, count_parameters
+from cifar_helpers.training import PRESETS
+from tests.benchmarks import laptop, recipe
+from tests.benchmarks import training as benchmark
+from tests.benchmarks.resnet8 import ResNet8, ResNet8Config
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory):
+    """A short run's results by subject."""
+    path = tmp_path_factory.mktemp("benchmark") / "throughput.csv"
+    threads = torch.get_num_threads()
+    benchmark.main(["--seconds", "0.1", "--rounds", "1", "--out", str(path)])
+    assert torch.get_num_threads() == threads
+    with open(path, newline="") as file:
+        return {row["subject"]: row for row in csv.DictReader(file)}
+
+
+def test_every_preset_is_measured_in_both_loops(rows):
+    for name in PRESETS:
+        assert float(rows[f"our loop, {name} network"]["images_per_second"]) > 0
+        assert float(rows[f"plain loop, {name} network"]["images_per_second"]) > 0
+
+
+def test_ratios_follow_from_the_rates(rows):
+    base = float(rows[benchmark.PLAIN_LOOP]["images_per_second"])
+    trained = [row for row in rows.values() if row["kind"] == "training"]
+    for row in trained:
+        ratio = float(row["images_per_second"]) / base
+        assert float(row["ratio_to_plain_loop"]) == pytest.approx(ratio, rel=2e-3)
+
+
+def test_share_of_the_peak_follows_from_multiply_adds(rows):
+    peak = float(rows["matrix product, 1 thread"]["gflops"])
+    row = rows["inference, baseline network, 256 images, eager"]
+    gflops = 2 * int(row["multiply_adds"]) * float(row["images_per_second"]) / 1e9
+    share = float(row["share_of_peak_percent"])
+    assert share == pytest.approx(100 * gflops / peak, rel=2e-3)
+    assert 0 < share < 100
+
+
+def test_textbook_network_computes_the_same():
+    model = CIFAR10Net().eval()
+    plain = benchmark.textbook(model)
+    images = torch.randn(2, 3, 32, 32)
+    with torch.inference_mode():
+        torch.testing.assert_close(plain(images), model(images), atol=1e-4, rtol=1e-4)
+    assert count_parameters(plain) == count_parameters(model)
+    kinds = {type(module).__name__ for module in plain.modules()}
+    assert "DepthwiseConv2d" not in kinds
+
+
+def test_yardstick_has_the_published_size():
+    model = ResNet8(ResNet8Config(width=16))
+    dense = sum(p.numel() for p in model.parameters() if p.ndim > 1)
+    # MLPerf Tiny: 3x3 convolutions, two 1x1 shortcuts, a fully connected layer
+    stages = [(3, 16, 9), (16, 16, 18), (16, 32, 9), (32, 32, 9), (16, 32, 1)]
+    stages += [(32, 64, 9), (64, 64, 9), (32, 64, 1), (64, 10, 1)]
+    assert dense == sum(i * o * taps for i, o, taps in stages)
+    assert benchmark.multiply_adds(model) == pytest.approx(12.5e6, rel=0.01)
+    images = torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(model(images).exp().sum(1), torch.ones(2))
+
+
+# ---- the recipe and the long runs ---------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["cpu", "SGD", "ResNet-8"])
+def test_variants_differ_from_the_preset_by_what_they_say(name):
+    model, config = recipe.build(name)
+    network, preset = PRESETS["cpu"]
+    if name == "cpu":
+        assert (model.config, config) == (network, preset)
+    elif name == "SGD":
+        assert model.config == network
+        assert config == replace(preset, **recipe.SGD)
+    else:
+        assert config == preset
+    assert count_parameters(model) < 200_000
+
+
+def test_recipe_rows_are_kept_and_not_repeated(tmp_path, capsys):
+    path = tmp_path / "recipe.csv"
+    command = ["--variants", "SGD", "--seconds", "0.5", "--images", "300"]
+    command += ["--out", str(path)]
+    threads = torch.get_num_threads()
+    recipe.main(command)
+    assert torch.get_num_threads() == threads
+    (row,) = recipe.read_rows(path)
+    assert row["variant"] == "SGD" and float(row["seconds"]) == 0.5
+    assert 0 <= float(row["validation_accuracy_percent"]) <= 100
+    rate = float(row["images_per_second"])
+    images = float(row["epochs"]) * 300
+    assert images == pytest.approx(rate * float(row["seconds_taken"]), rel=0.2)
+    recipe.main(command)
+    assert len(recipe.read_rows(path)) == 1
+    recipe.main([*command, "--seed", "1"])
+    assert [row["seed"] for row in recipe.read_rows(path)] == ["0", "1"]
+
+
+def test_long_runs_give_a_row_each(tmp_path, monkeypatch):
+    """One epoch of the sample, instead of the full data for ten minutes."""
+    network, preset = PRESETS["cpu"]
+    quick = replace(preset, epochs=1)
+    monkeypatch.setitem(PRESETS, "cpu", (network, quick))
+    monkeypatch.setattr(laptop, "load_cifar10", lambda: load_cifar10(source="sample"))
+    monkeypatch.setenv("CIFAR10_SOURCE", "sample")
+    path = tmp_path / "laptop.csv"
+    command = ["--seeds", "0", "--yardstick-epochs", "1", "--out", str(path)]
+    command += ["--runs", str(tmp_path)]
+    laptop.main(command)
+    ours, yardstick = laptop.read_rows(path)
+    assert (ours["network"], yardstick["network"]) == ("cpu", "resnet8-24")
+    card = json.loads((tmp_path / "cpu-0" / "cpu.json").read_text())
+    assert float(ours["test_accuracy_percent"]) == card["test_accuracy_percent"]
+    assert float(ours["train_seconds"]) == card["train_seconds"] > 0
+    laptop.main(command)
+    assert len(laptop.read_rows(path)) == 2
