@@ -101,23 +101,24 @@ CPU_NETWORK = NetConfig(  # maps of 16 x 16 and less; dilations 2, 4, 8, 16 imag
     initial_stride=2,
     channels=32,
     deep_channels=48,
-    hidden_channels=84,
-    branch_channels=48,
+    hidden_channels=96,
+    branch_channels=32,
     out_channels=128,
     near_dilations=(1, 2),
     far_dilations=(4, 8),
     far_stride=1,
     rates=(3, 6, 9),  # 6, 12, 18 image pixels
-    aspp_stride=4,
+    aspp_stride=2,
 )
 CPU_RECIPE = TrainConfig(
-    epochs=9,
+    epochs=8,
     batch_size=128,
     optimizer="muon",
-    learning_rate=0.05,
+    learning_rate=0.1,
     weight_decay=0.02,
     whitened=True,
     average_decay=0.99,
+    crop_padding=2,
     small_share=0.5,
 )
 PRESETS = {  # name: (network, recipe)
@@ -218,8 +219,8 @@ def whiten_filters(conv: nn.Conv2d, images: Tensor) -> None:
     Patches as large as the filters are cut side by side; the eigenvectors of their
     second moments, longest first, each divided by the root of its eigenvalue, give
     responses of equal strength that do not repeat each other. Half of the filters are
-    these, the other half their negatives, as a ReLU follows (Page & Jordan 2024,
-    "airbench", section 3.1). Filters beyond twice the patch's numbers stay as they are.
+    these, the other half their negatives, as a ReLU follows (Jordan 2024,
+    arXiv:2404.00498). Filters beyond twice the patch's numbers stay as they are.
     """
     size = conv.kernel_size[0]
     patches = F.unfold(normalise(images), size, stride=size)  # (N, 3 size size, places)

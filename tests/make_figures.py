@@ -3,12 +3,15 @@
 python -m tests.make_figures
 """
 
+import csv
+from itertools import accumulate
 from pathlib import Path
 
-from cifar_helpers import plots
+from cifar_helpers import plots, runtime
 from cifar_helpers.data import load_cifar10
 from cifar_helpers.evaluation import collect_predictions, confusion_matrix
-from cifar_helpers.model import CIFAR10Net, load_pretrained, table_of_sizes
+from cifar_helpers.model import CIFAR10Net, load_card, load_pretrained, table_of_sizes
+from cifar_helpers.training import read_history
 
 IMAGES = Path(__file__).resolve().parents[1] / "notebooks" / "images"
 TITLES = {
@@ -43,10 +46,46 @@ def confusion():
     return plots.confusion_matrix(confusion_matrix(predictions), data.classes)
 
 
+def minutes():
+    """Training accuracy by time, and how fast each loop trains, from stored results."""
+    with plots.new_figure(3.4) as figure:
+        left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+        for name, colour in (("baseline", plots.SOFT), ("cpu", plots.BLUE)):
+            rows = read_history(runtime.WEIGHTS / f"{name}.csv")
+            card = load_card(name)
+            times = list(accumulate(row["seconds"] / 60 for row in rows))
+            accuracies = [row["train_accuracy_percent"] for row in rows]
+            left.plot(times, accuracies, "o-", color=colour, ms=3, label=name)
+            accuracy = card["test_accuracy_percent"]
+            left.plot(times[-1], accuracy, "*", color=plots.GREEN, ms=11)
+            text = f"test {accuracy:.2f} %"
+            left.annotate(text, (times[-1], accuracy), (-4, 8), size=9, ha="center",
+                          textcoords="offset points", color=plots.GREEN)  # fmt: skip
+        left.axhline(86.48, color=plots.INK, linestyle="--", linewidth=0.8)
+        left.set(xlabel="minutes of training on two CPU cores", ylim=(30, 95))
+        left.set(ylabel="accuracy on augmented images (%)")
+        left.legend(loc="lower right")
+        with open(runtime.RESULTS / "throughput.csv", newline="") as file:
+            rates = {r["subject"]: r["images_per_second"] for r in csv.DictReader(file)}
+        subjects = {  # label: subject
+            "our loop": "our loop, cpu network",
+            "the same,\ntextbook loop": "plain loop, cpu network",
+            "ResNet-8, widened,\nour loop": "our loop, ResNet-8, widened",
+        }
+        speeds = [float(rates[subject]) for subject in subjects.values()]
+        colours = (plots.BLUE, plots.SOFT, plots.ORANGE)
+        bars = right.barh(list(subjects), speeds, color=colours)
+        right.bar_label(bars, fmt="{:,.0f}", padding=3, size=9)
+        right.invert_yaxis()
+        right.set(xlabel="images per second", xlim=(0, 1.2 * max(speeds)))
+        right.grid(False, axis="y")
+    return figure
+
+
 def main() -> None:
     IMAGES.mkdir(exist_ok=True)
     plots.apply_style()
-    for draw in (network, confusion):
+    for draw in (network, confusion, minutes):
         path = IMAGES / f"{draw.__name__}.png"
         draw().savefig(path, dpi=150, bbox_inches="tight", metadata={"Software": None})
         print(path.name)

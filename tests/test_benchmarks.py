@@ -75,7 +75,7 @@ def test_yardstick_has_the_published_size():
 # ---- the recipe and the long runs ---------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["cpu", "SGD", "ResNet-8"])
+@pytest.mark.parametrize("name", ["cpu", "SGD", "ASPP at every 4th place", "ResNet-8"])
 def test_variants_differ_from_the_preset_by_what_they_say(name):
     model, config = recipe.build(name)
     network, preset = PRESETS["cpu"]
@@ -84,8 +84,11 @@ def test_variants_differ_from_the_preset_by_what_they_say(name):
     elif name == "SGD":
         assert model.config == network
         assert config == replace(preset, **recipe.SGD)
-    else:
+    elif name == "ASPP at every 4th place":
+        assert model.config == replace(network, **recipe.COARSE)
         assert config == preset
+    else:
+        assert (type(model), config) == (ResNet8, preset)
     assert count_parameters(model) < 200_000
 
 

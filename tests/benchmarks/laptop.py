@@ -11,6 +11,7 @@ leaves evaluation out; the test set is looked at once per finished run.
 import argparse
 import csv
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 from cifar_helpers import runtime
@@ -74,25 +75,26 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--runs", default="runs/laptop", help="folder for weights")
     parser.add_argument("--out", default=str(runtime.RESULTS / "laptop.csv"))
     options = parser.parse_args(arguments)
-    path, epochs = Path(options.out), PRESETS["cpu"][1].epochs
+    path, lengths = Path(options.out), {"cpu": PRESETS["cpu"][1].epochs}
+    if options.yardstick_epochs:
+        lengths["resnet8-24"] = options.yardstick_epochs
     rows = read_rows(path)
     done = {(row["network"], int(row["seed"]), int(row["epochs"])) for row in rows}
     machine = runtime.describe_machine()
     constants = {"cores": machine["cores"], "torch": machine["torch"]}
     constants |= {"cpu": machine["hardware"]}
     constants["command"] = "python -m tests.benchmarks.laptop"
-    for seed in options.seeds:
-        jobs = [("cpu", epochs, lambda out, seed=seed: train_cpu(seed, out))]
-        if limit := options.yardstick_epochs:
-            train = lambda out, seed=seed: train_yardstick(seed, out, limit)  # noqa: E731
-            jobs.append(("resnet8-24", limit, train))
-        for name, length, train in jobs:
-            if (name, seed, length) in done:
-                continue
-            row = train(Path(options.runs) / f"{name}-{seed}") | constants
-            rows.append(row)
-            write_rows(path, rows)
-            print(row, flush=True)
+    for seed, (name, length) in product(options.seeds, lengths.items()):
+        if (name, seed, length) in done:
+            continue
+        folder = Path(options.runs) / f"{name}-{seed}"
+        if name == "cpu":
+            row = train_cpu(seed, folder)
+        else:
+            row = train_yardstick(seed, folder, length)
+        rows.append(row | constants)
+        write_rows(path, rows)
+        print(row, flush=True)
 
 
 if __name__ == "__main__":

@@ -31,10 +31,16 @@ from cifar_helpers.training import (
 )
 from tests.benchmarks.resnet8 import ResNet8, ResNet8Config
 
-SGD = {"optimizer": "sgd", "learning_rate": 0.1, "weight_decay": 5e-4}
+SGD = {"optimizer": "sgd", "learning_rate": 0.2, "weight_decay": 5e-4}
+COARSE = {"aspp_stride": 4, "branch_channels": 48, "hidden_channels": 84}
 VARIANTS = {  # name: (changes of the network, changes of the recipe)
     "cpu": ({}, {}),
     "SGD": ({}, SGD),
+    "random first filters": ({}, {"whitened": False}),
+    "full-size images only": ({}, {"small_share": 0.0}),
+    "crops by 4 pixels": ({}, {"crop_padding": 4}),
+    "batches of 64": ({}, {"batch_size": 64, "learning_rate": 0.07}),
+    "ASPP at every 4th place": (COARSE, {}),
 }
 COLUMNS = (
     *("variant", "seed", "seconds", "seconds_taken", "images_per_second", "epochs"),
