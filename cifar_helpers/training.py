@@ -119,7 +119,7 @@ CPU_RECIPE = TrainConfig(
     whitened=True,
     average_decay=0.99,
     crop_padding=2,
-    small_share=0.5,
+    small_share=0.6,
 )
 PRESETS = {  # name: (network, recipe)
     "baseline": (NetConfig(), TrainConfig()),

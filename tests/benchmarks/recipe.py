@@ -110,13 +110,14 @@ def read_rows(path: Path) -> list[dict]:
 
 
 def add_row(path: Path, row: dict) -> None:
-    """Append to what is there now: several processes may write."""
-    rows = [*read_rows(path), row]
+    """Append to what is there: several processes may write."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w", newline="") as file:
+    new = not path.exists()
+    with open(path, "a", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
 
 
 def main(arguments: list[str] | None = None) -> None:

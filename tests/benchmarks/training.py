@@ -40,7 +40,11 @@ from cifar_helpers.training import PRESETS, Trainer
 from tests.benchmarks.resnet8 import ResNet8, ResNet8Config
 
 IMAGES = 2048
-PLAIN_LOOP = "plain loop, cpu network"  # what ratios are taken to
+BASES = {  # kind: the subject that ratios are taken to
+    "training": "plain loop, cpu network",
+    "input": "input, image by image, 2 workers",
+    "depthwise": "depthwise convolution, dilation 1",
+}
 WORKERS = 2
 CROP_BATCH = 512
 
@@ -50,7 +54,7 @@ class Subject:
     """Something to time: `steps` yields the number of images after each step."""
 
     name: str
-    kind: str  # "training", "input" or "inference"
+    kind: str  # "training", "input", "depthwise" or "inference"
     steps: Iterator[int]
     model: nn.Module | None = None
     threads: int | None = None  # None: all of the machine's
@@ -186,6 +190,30 @@ def input_subjects(data: LabelledImages) -> list[Subject]:
     ]
 
 
+def depthwise_steps(layer: nn.Module, batch: int = 64) -> Iterator[int]:
+    """Forward and backward through one layer on maps of 32 channels, 32 x 32."""
+    maps = torch.randn(batch, 32, 32, 32).contiguous(memory_format=torch.channels_last)
+    maps.requires_grad_()
+    while True:
+        maps.grad = None
+        layer(maps).sum().backward()
+        yield batch
+
+
+def depthwise_subjects() -> list[Subject]:
+    """Dilated depthwise convolutions, by the package and by torch."""
+    subjects = []
+    for dilation in (1, 2, 4, 8, 16):
+        ours = DepthwiseConv2d(32, dilation)
+        name = f"depthwise convolution, dilation {dilation}"
+        subjects.append(Subject(name, "depthwise", depthwise_steps(ours)))
+        if dilation > 1:
+            plain = nn.Conv2d(32, 32, 3, 1, dilation, dilation, groups=32, bias=False)
+            steps = depthwise_steps(plain.to(memory_format=torch.channels_last))
+            subjects.append(Subject(f"{name}, nn.Conv2d", "depthwise", steps))
+    return subjects
+
+
 def inference_subjects(compiled: bool) -> list[Subject]:
     """The shipped networks on one core, one image at a time and in batches."""
     subjects = []
@@ -246,9 +274,8 @@ def result_rows(subjects, figures, peaks: dict[int, float]) -> list[dict]:
     for subject in subjects:
         rate, kind = figures[subject.name], subject.kind
         row = {"subject": subject.name, "kind": kind, "images_per_second": rate}
-        base = "input, image by image, 2 workers" if kind == "input" else PLAIN_LOOP
-        if kind != "inference":
-            row["ratio_to_plain_loop"] = rate / figures[base]
+        if kind in BASES:
+            row["ratio_to_plain_loop"] = rate / figures[BASES[kind]]
         else:
             row["milliseconds_per_image"] = 1000 / rate
         row["threads"] = subject.threads or every
@@ -315,7 +342,7 @@ def main(arguments: list[str] | None = None) -> None:
     every, data = torch.get_num_threads(), random_images()
     peaks = {n: peak_gflops(options.seconds / 2, n) for n in {1, every}}
     torch.set_num_threads(every)
-    subjects = training_subjects(data) + input_subjects(data)
+    subjects = training_subjects(data) + input_subjects(data) + depthwise_subjects()
     subjects += inference_subjects(options.compiled)
     figures = measure(subjects, options.seconds, options.rounds)
     rows = result_rows(subjects, figures, peaks)
