@@ -274,46 +274,81 @@ class ConvolveByTaps(torch.autograd.Function):
     """Dilated depthwise convolution as a sum of nine shifted, weighted maps.
 
     Each tap is applied only where it sees the image: with dilation 16 on a 32 x 32 map
-    the nine taps cost as much as four. `x` is (N, C, H, W), `weight` (C, 1, 3, 3);
-    padding equals the dilation. Returns (N, C, ceil(H / stride), ceil(W / stride)).
+    the nine taps cost as much as four. With a stride s, the map is first dealt into
+    s x s phases, so that what a tap reads lies side by side. `x` is (N, C, H, W),
+    `weight` (C, 1, 3, 3); padding equals the dilation.
+    Returns (N, C, ceil(H / stride), ceil(W / stride)).
     """
 
     @staticmethod
     def forward(ctx, x, weight, dilation, stride):
-        x = x.permute(0, 2, 3, 1)  # (N, H, W, C)
-        n, height, width, c = x.shape
-        ctx.taps = list(_live_taps(height, width, dilation, stride))
-        ctx.save_for_backward(x, weight)
-        out = x.new_zeros(n, -(-height // stride), -(-width // stride), c)
-        for i, j, seen, reached in ctx.taps:
-            out[reached].addcmul_(x[seen], weight[:, 0, i, j])
-        return out.permute(0, 3, 1, 2)  # (N, C, H / stride, W / stride)
+        phases = _deal_into_phases(x, stride)  # (s, s, N, H / s, W / s, C)
+        n, height, width, c = phases.shape[2:]
+        rows = phases.flatten(4)  # (s, s, N, H / s, W / s C)
+        ctx.taps = list(_live_taps(height, width, c, dilation, stride))
+        ctx.shape, ctx.size = phases.shape, x.shape[2:]
+        ctx.save_for_backward(rows, weight)
+        out = x.new_zeros(n, height, width * c)
+        for i, j, phase, seen, reached in ctx.taps:
+            part = out[reached]
+            part.addcmul_(rows[phase][seen], _repeated(weight[:, 0, i, j], part))
+        return out.view(n, height, width, c).permute(0, 3, 1, 2)  # (N, C, H / s, W / s)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient):
-        x, weight = ctx.saved_tensors
-        gradient = gradient.permute(0, 2, 3, 1)  # (N, H / stride, W / stride, C)
-        x_gradient, weight_gradient = torch.zeros_like(x), torch.zeros_like(weight)
-        for i, j, seen, reached in ctx.taps:
-            x_gradient[seen].addcmul_(gradient[reached], weight[:, 0, i, j])
-            weight_gradient[:, 0, i, j] = (x[seen] * gradient[reached]).sum((0, 1, 2))
-        return x_gradient.permute(0, 3, 1, 2), weight_gradient, None, None
+        rows, weight = ctx.saved_tensors
+        n, height, width, c = ctx.shape[2:]
+        gradient = gradient.permute(0, 2, 3, 1).reshape(n, height, width * c)
+        x_gradient, weight_gradient = torch.zeros_like(rows), torch.zeros_like(weight)
+        for i, j, phase, seen, reached in ctx.taps:
+            part = gradient[reached]
+            values = _repeated(weight[:, 0, i, j], part)
+            x_gradient[phase][seen].addcmul_(part, values)
+            products = (rows[phase][seen] * part).sum((0, 1))  # one per column, channel
+            weight_gradient[:, 0, i, j] = products.view(-1, c).sum(0)
+        x_gradient = _put_phases_back(x_gradient.view(ctx.shape), *ctx.size)
+        return x_gradient, weight_gradient, None, None
 
 
-def _live_taps(height: int, width: int, dilation: int, stride: int):
-    """Yield (i, j, input region, output region) of each tap that sees the image."""
+def _deal_into_phases(x: Tensor, s: int) -> Tensor:
+    """(N, C, H, W) to (s, s, N, H / s, W / s, C), padded with zeros."""
+    n, c, height, width = x.shape
+    rows, columns = -(-height // s), -(-width // s)
+    if (rows * s, columns * s) != (height, width):
+        x = F.pad(x, (0, columns * s - width, 0, rows * s - height))
+    x = x.permute(0, 2, 3, 1).reshape(n, rows, s, columns, s, c)
+    return x.permute(2, 4, 0, 1, 3, 5).contiguous()
 
-    def regions(size):
+
+def _put_phases_back(phases: Tensor, height: int, width: int) -> Tensor:
+    """The inverse of `_deal_into_phases`: (N, C, height, width)."""
+    s, _, n, rows, columns, c = phases.shape
+    x = phases.permute(2, 3, 0, 4, 1, 5).reshape(n, rows * s, columns * s, c)
+    return x[:, :height, :width].permute(0, 3, 1, 2)
+
+
+def _repeated(weights: Tensor, part: Tensor) -> Tensor:
+    """The weights of C channels, once for each column of `part`."""
+    return weights.repeat(part.shape[-1] // len(weights))
+
+
+def _live_taps(height: int, width: int, channels: int, dilation: int, stride: int):
+    """Yield (i, j, phase, input region, output region) of each tap that sees the image.
+
+    Height and width are those of a phase; regions cut (N, height, width * channels).
+    """
+
+    def regions(size, unit):
         for tap in range(3):
-            shift = (tap - 1) * dilation
-            first = -(-max(0, -shift) // stride)  # the first output whose tap is inside
-            last = min(-(-size // stride) - 1, (size - 1 - shift) // stride)
-            if first <= last:
-                seen = slice(first * stride + shift, last * stride + shift + 1, stride)
-                yield tap, seen, slice(first, last + 1)
+            shift, phase = divmod((tap - 1) * dilation, stride)
+            first, last = max(0, -shift), min(size, size - shift)
+            if first < last:
+                seen = slice((first + shift) * unit, (last + shift) * unit)
+                yield tap, phase, seen, slice(first * unit, last * unit)
 
     every = slice(None)
-    for i, seen_rows, rows in regions(height):
-        for j, seen_columns, columns in regions(width):
-            yield i, j, (every, seen_rows, seen_columns), (every, rows, columns)
+    for i, row_phase, seen_rows, rows in regions(height, 1):
+        for j, phase, seen_columns, columns in regions(width, channels):
+            seen, reached = (every, seen_rows, seen_columns), (every, rows, columns)
+            yield i, j, (row_phase, phase), seen, reached
