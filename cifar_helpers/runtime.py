@@ -88,7 +88,8 @@ def describe_machine(device: torch.device | str = "cpu") -> dict:
     if device.type == "cuda":
         hardware = torch.cuda.get_device_name(device)
     else:
-        hardware = f"{_cpu_name()}, {torch.get_num_threads()} threads"
+        threads = torch.get_num_threads()
+        hardware = f"{_cpu_name()}, {threads} thread{'s' if threads > 1 else ''}"
     return {
         "hardware": hardware,
         "cores": os.cpu_count(),

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import statistics
 from pathlib import Path
 
 import nbformat
@@ -11,6 +12,7 @@ from execute_notebooks import TIMES, all_notebooks
 
 from cifar_helpers import runtime
 from cifar_helpers.model import CIFAR10Net, count_multiply_adds, count_parameters
+from cifar_helpers.training import PRESETS
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 NUMBER = re.compile(r"(?<![\w.,])\d[\d,]*(?:\.\d+)?(?:\s?%)?(?![\w])")
@@ -72,17 +74,39 @@ def test_numbers_in_a_notebooks_prose_stand_in_its_outputs(path):
     assert not missing, f"in the prose, but in no output: {sorted(missing)}"
 
 
-def test_readme_quotes_the_card():
+@pytest.mark.parametrize("name", ["baseline", "cpu"])
+def test_readme_quotes_the_card(name):
     text = README.read_text()
-    card = json.loads((runtime.WEIGHTS / "baseline.json").read_text())
+    card = json.loads((runtime.WEIGHTS / f"{name}.json").read_text())
     assert f"**{card['test_accuracy_percent']:.2f} %**" in text
     assert f"{card['parameters']:,}" in text
     assert f"{card['multiply_adds'] / 1e6:.1f} M" in text
     assert f"{card['train_seconds'] / 60:.0f} min" in text
     assert card["torch"] in text and card["hardware"].split(",")[0] in text
-    model = CIFAR10Net()
+    model = CIFAR10Net(PRESETS[name][0])
     assert count_parameters(model) == card["parameters"]
     assert count_multiply_adds(model) == card["multiply_adds"]
+
+
+def test_readme_quotes_the_laptop_runs():
+    with open(runtime.RESULTS / "laptop.csv", newline="") as file:
+        runs = list(csv.DictReader(file))
+    ours, yardstick = (
+        [float(r["test_accuracy_percent"]) for r in runs if r["network"] == name]
+        for name in ("cpu", "resnet8-24")
+    )
+    longest = max(float(r["train_seconds"]) for r in runs if r["network"] == "cpu")
+    text = README.read_text()
+    assert len(ours) >= 3
+    assert f"{statistics.mean(ours):.2f} ± {statistics.stdev(ours):.2f} %" in text
+    assert f"{min(ours):.2f} to {max(ours):.2f} %" in text
+    assert f"at most {longest:.0f} s" in text
+    assert f"{statistics.mean(yardstick):.2f} %" in text
+    with open(runtime.RESULTS / "throughput.csv", newline="") as file:
+        ratios = {r["subject"]: r["ratio_to_plain_loop"] for r in csv.DictReader(file)}
+    ours, inputs = ratios["our loop, cpu network"], ratios["input, whole batches"]
+    assert f"{float(ours):.1f} times as fast" in text
+    assert f"{float(inputs):.0f} times as fast" in text
 
 
 def test_readme_lists_every_notebook_with_its_time():

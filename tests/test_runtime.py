@@ -113,7 +113,8 @@ def test_machine_is_described():
     description = runtime.describe_machine()
     assert list(description) == ["hardware", "cores", "python", "torch", "numpy"]
     threads = torch.get_num_threads()
-    assert description["hardware"].endswith(f", {threads} threads")
+    plural = "s" if threads > 1 else ""
+    assert description["hardware"].endswith(f", {threads} thread{plural}")
     assert not description["hardware"].startswith(",")
     assert description["cores"] >= 1
     assert description["numpy"] == np.__version__

@@ -1,12 +1,13 @@
-"""What each choice of the preset `cpu` is worth: change one, train for the same time.
+"""What each choice of the preset `cpu` is worth: change one, do as much arithmetic.
 
-    python -m tests.benchmarks.recipe --seconds 600
-    python -m tests.benchmarks.recipe --variants cpu SGD --seconds 60 --out quick.csv
+    python -m tests.benchmarks.recipe
+    python -m tests.benchmarks.recipe --variants cpu SGD --share 0.25 --out quick.csv
 
-Every variant trains on one core for the same number of seconds: its speed is measured
-first, and gives the number of steps, so that the schedule fits. 45,000 images are
-trained on, the other 5,000 judge; the test set is not touched. Rows that the results
-file already has (same variant, seconds and seed) are kept and not repeated.
+Every variant does as much work as the preset, or a share of it, counted in pixels of
+images: the outcome does not depend on how busy the machine is. 45,000 images train,
+the other 5,000 judge; the test set is not touched. Rows that the results file has
+already (same variant, share and seed) are kept and not repeated. A run takes one core;
+several processes with different variants can share a machine.
 """
 
 import argparse
@@ -16,7 +17,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from cifar_helpers import runtime
 from cifar_helpers.data import Batches, LabelledImages, load_cifar10, split
@@ -26,10 +26,8 @@ from cifar_helpers.training import (
     TrainConfig,
     Trainer,
     evaluate,
-    measure_speed,
     whiten_filters,
 )
-from tests.benchmarks.resnet8 import ResNet8, ResNet8Config
 
 SGD = {"optimizer": "sgd", "learning_rate": 0.2, "weight_decay": 5e-4}
 COARSE = {"aspp_stride": 4, "branch_channels": 48, "hidden_channels": 84}
@@ -43,32 +41,35 @@ VARIANTS = {  # name: (changes of the network, changes of the recipe)
     "ASPP at every 4th place": (COARSE, {}),
 }
 COLUMNS = (
-    *("variant", "seed", "seconds", "seconds_taken", "images_per_second", "epochs"),
-    "parameters",
+    *("variant", "seed", "share_of_work", "epochs", "seconds", "parameters"),
     *("train_accuracy_percent", "validation_accuracy_percent"),
     *("threads", "hardware", "torch", "command"),
 )
 
 
-def build(name: str) -> tuple[nn.Module, TrainConfig]:
+def build(name: str) -> tuple[CIFAR10Net, TrainConfig]:
     """The network and the recipe of a variant."""
     network, recipe = PRESETS["cpu"]
-    if name == "ResNet-8":
-        return ResNet8(ResNet8Config(width=24)), recipe
     network_changes, recipe_changes = VARIANTS[name]
     network = replace(network, **network_changes)
     return CIFAR10Net(network), replace(recipe, **recipe_changes)
 
 
-def run(name: str, seed: int, seconds: float, training, validation) -> dict:
-    """Train a variant for about `seconds`; return its row."""
+def pixels_per_image(recipe: TrainConfig) -> float:
+    """Mean over a run."""
+    small = recipe.small_share * recipe.small_size**2
+    return small + (1 - recipe.small_share) * 32**2
+
+
+def run(name: str, seed: int, share: float, training, validation) -> dict:
+    """Train a variant with `share` of the preset's work; return its row."""
     runtime.seed_everything(seed)
     model, recipe = build(name)
-    recipe = replace(recipe, seed=seed)
+    recipe, preset = replace(recipe, seed=seed), PRESETS["cpu"][1]
     if recipe.whitened:
         whiten_filters(model.initial.conv, training.images[:5000])
-    speed = measure_speed(model, training, recipe, seconds=min(10, seconds / 20))
-    steps = max(1, round(seconds * speed / recipe.batch_size))
+    pixels = share * preset.epochs * len(training) * pixels_per_image(preset)
+    steps = max(1, round(pixels / pixels_per_image(recipe) / recipe.batch_size))
     trainer = Trainer(model, recipe, steps)
     model.train()
     started, right, seen = time.perf_counter(), 0, 0
@@ -78,16 +79,13 @@ def run(name: str, seed: int, seconds: float, training, validation) -> dict:
             right, seen = right + correct, seen + len(labels)
         if step == steps:
             break
-    took = time.perf_counter() - started
-    images = steps * recipe.batch_size
     judged = evaluate(trainer.averaged.module, validation, batch_size=100)
     return {
         "variant": name,
         "seed": seed,
-        "seconds": seconds,
-        "seconds_taken": round(took, 1),
-        "images_per_second": round(images / took, 1),
-        "epochs": round(images / len(training), 2),
+        "share_of_work": share,
+        "epochs": round(steps * recipe.batch_size / len(training), 2),
+        "seconds": round(time.perf_counter() - started, 1),
         "parameters": count_parameters(model),
         "train_accuracy_percent": round(100 * right / seen, 2),
         "validation_accuracy_percent": round(judged["accuracy_percent"], 2),
@@ -122,10 +120,10 @@ def add_row(path: Path, row: dict) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """See the module's docstring."""
-    names = [*VARIANTS, "ResNet-8"]
+    names = list(VARIANTS)
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.recipe")
     parser.add_argument("--variants", nargs="+", choices=names, default=names)
-    parser.add_argument("--seconds", type=float, default=600)
+    parser.add_argument("--share", type=float, default=1.0, help="of the work")
     parser.add_argument("--images", type=int, help="train on fewer, for a quick look")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", default=str(runtime.RESULTS / "recipe.csv"))
@@ -142,13 +140,13 @@ def main(arguments: list[str] | None = None) -> None:
     constants["torch"] = machine["torch"]
     for name in options.variants:
         done = {
-            (row["variant"], int(row["seed"]), float(row["seconds"]))
+            (row["variant"], int(row["seed"]), float(row["share_of_work"]))
             for row in read_rows(path)
         }
-        if (name, options.seed, options.seconds) in done:
+        if (name, options.seed, options.share) in done:
             continue
-        row = run(name, options.seed, options.seconds, training, validation)
-        command = f"python -m tests.benchmarks.recipe --seconds {options.seconds:g}"
+        row = run(name, options.seed, options.share, training, validation)
+        command = f"python -m tests.benchmarks.recipe --share {options.share:g}"
         add_row(path, row | constants | {"command": command})
         print(row, flush=True)
     torch.set_num_threads(threads)

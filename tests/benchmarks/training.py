@@ -168,15 +168,22 @@ def training_subjects(data: LabelledImages) -> list[Subject]:
     subjects = []
     for name, (network, recipe) in PRESETS.items():
         model = CIFAR10Net(network)
-        recipe = replace(recipe, compile=False)
-        ours = our_steps(copy.deepcopy(model), recipe, data)
+        whole = replace(recipe, compile=False, small_share=0.0)  # full-size images
+        ours = our_steps(copy.deepcopy(model), whole, data)
         subjects.append(Subject(f"our loop, {name} network", "training", ours, model))
+        if recipe.small_share:
+            steps = our_steps(copy.deepcopy(model), recipe, data)  # the run's first
+            title = (
+                f"our loop, {name} network, {recipe.small_size} x {recipe.small_size}"
+            )
+            subjects.append(Subject(title, "training", steps))
         steps = plain_steps(textbook(model), recipe, data, per_image_batches)
         title = f"plain loop, {name} network"
         subjects.append(Subject(title, "training", steps, model))
     for title, width in (("MLPerf Tiny", 16), ("widened", 24)):
         model = ResNet8(ResNet8Config(width=width))
-        steps = our_steps(model, PRESETS["cpu"][1], data)
+        recipe = replace(PRESETS["cpu"][1], small_share=0.0)
+        steps = our_steps(model, recipe, data)
         name = f"our loop, ResNet-8, {title}"
         subjects.append(Subject(name, "training", steps, model))
     return subjects
