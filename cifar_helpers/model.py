@@ -232,9 +232,8 @@ def table_of_sizes(model: CIFAR10Net, size: int = 32) -> list[dict]:
     """
     rows = {name: {"name": name, "parameters": 0, "multiply_adds": 0} for name in PARTS}
 
-    def count(module, inputs, output, part):
-        places = inputs[0] if isinstance(module, nn.ConvTranspose2d) else output
-        rows[part]["multiply_adds"] += module.weight.numel() * places[0, 0].numel()
+    def add(number, part):
+        rows[part]["multiply_adds"] += number
 
     def note_output(module, inputs, output, part):
         rows[part]["output"] = tuple(output.shape[1:])
@@ -244,21 +243,37 @@ def table_of_sizes(model: CIFAR10Net, size: int = 32) -> list[dict]:
         block = getattr(model, part)
         rows[part]["parameters"] = count_parameters(block)
         hooks.append(block.register_forward_hook(partial(note_output, part=part)))
-        for module in block.modules():
-            if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
-                hooks.append(module.register_forward_hook(partial(count, part=part)))
-    device = next(model.parameters()).device
-    try:
-        predict(model, torch.zeros(1, 3, size, size, dtype=torch.uint8, device=device))
-    finally:
-        for hook in hooks:
-            hook.remove()
+        hooks += _report_multiply_adds(block, partial(add, part=part))
+    _run_and_remove(model, size, hooks)
     return list(rows.values())
 
 
-def count_multiply_adds(model: CIFAR10Net, size: int = 32) -> int:
-    """Multiply-adds per image of all convolutions and linear layers."""
-    return sum(row["multiply_adds"] for row in table_of_sizes(model, size))
+def count_multiply_adds(model: nn.Module, size: int = 32) -> int:
+    """Multiply-adds per image of all convolutions and linear layers of any network."""
+    numbers = []
+    _run_and_remove(model, size, _report_multiply_adds(model, numbers.append))
+    return sum(numbers)
+
+
+def _report_multiply_adds(block: nn.Module, report) -> list:
+    """Hooks that call `report(number)` when a layer of `block` has run on one image."""
+
+    def count(module, inputs, output):
+        places = inputs[0] if isinstance(module, nn.ConvTranspose2d) else output
+        report(module.weight.numel() * places[0, 0].numel())
+
+    kinds = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
+    layers = (module for module in block.modules() if isinstance(module, kinds))
+    return [layer.register_forward_hook(count) for layer in layers]
+
+
+def _run_and_remove(model: nn.Module, size: int, hooks: list) -> None:
+    """Run the model on one black image, then take the hooks away."""
+    try:
+        predict(model, torch.zeros(1, 3, size, size, dtype=torch.uint8))
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def load_pretrained(name: str, device: str | torch.device = "cpu") -> CIFAR10Net:

@@ -9,6 +9,7 @@ history. In a notebook, `fit` does the same and returns the trained network.
 import argparse
 import copy
 import csv
+import itertools
 import json
 import math
 import os
@@ -137,6 +138,8 @@ class Trainer:
     def __init__(self, model: nn.Module, config: TrainConfig, steps: int):
         self.config = config
         self.device = next(model.parameters()).device
+        if self.device.type == "cpu":
+            runtime.keep_freed_memory()
         self.model = model.to(memory_format=torch.channels_last)
         self.forward = torch.compile(model) if config.compile else model
         self.averaged = AveragedModel(
@@ -312,10 +315,7 @@ def measure_speed(
     """
     if len(data) == 0:
         raise ValueError("there are no images to measure with")
-    device = next(model.parameters()).device
-    if device.type == "cpu":
-        runtime.keep_freed_memory()
-    data = data.to(device)
+    data = data.to(next(model.parameters()).device)
     seconds_per_image = 0.0
     for share, small_steps in (
         (config.small_share, math.inf),
@@ -329,18 +329,19 @@ def measure_speed(
 
 
 def _speed(trainer: Trainer, data: LabelledImages, seconds: float) -> float:
-    """Images per second of a trainer's steps."""
+    """Images per second of a trainer's steps, after two that only set things up."""
+    size = trainer.config.batch_size
+    passes = (Batches(data, size, shuffle=True) for _ in itertools.count())
+    batches = itertools.chain.from_iterable(passes)
     trainer.model.train()
-    started, images_seen, step = 0.0, 0, 0
-    while step < 4 or time.perf_counter() - started < seconds:
-        for images, labels in Batches(data, trainer.config.batch_size, shuffle=True):
-            trainer.train_step(images, labels)[0].item()  # .item() waits for a GPU
-            step += 1
-            images_seen += len(labels)
-            if step == 2:
-                started, images_seen = time.perf_counter(), 0
-            if step >= 4 and time.perf_counter() - started >= seconds:
-                break
+    for images, labels in itertools.islice(batches, 2):
+        trainer.train_step(images, labels)[0].item()  # .item() waits for a GPU
+    started, images_seen, steps = time.perf_counter(), 0, 0
+    while steps < 2 or time.perf_counter() - started < seconds:
+        images, labels = next(batches)
+        trainer.train_step(images, labels)[0].item()
+        images_seen += len(labels)
+        steps += 1
     return images_seen / (time.perf_counter() - started)
 
 
@@ -364,8 +365,6 @@ def fit(
     if len(data) == 0:
         raise ValueError("there are no images to train on")
     device = next(model.parameters()).device
-    if device.type == "cpu":
-        runtime.keep_freed_memory()
     data, validation = data.to(device), validation and validation.to(device)
     steps = config.epochs * math.ceil(len(data) / config.batch_size)
     if config.whitened:

@@ -9,7 +9,6 @@ leaves evaluation out; the test set is looked at once per finished run.
 """
 
 import argparse
-import csv
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -19,6 +18,7 @@ from cifar_helpers.data import load_cifar10
 from cifar_helpers.model import count_parameters
 from cifar_helpers.training import PRESETS, evaluate, fit, train_preset
 from tests.benchmarks.resnet8 import ResNet8, ResNet8Config
+from tests.benchmarks.rows import add_row, read_rows
 
 COLUMNS = (
     *("network", "seed", "epochs", "train_seconds", "test_accuracy_percent"),
@@ -51,22 +51,6 @@ def train_yardstick(seed: int, out: Path, epochs: int) -> dict:
     }
 
 
-def read_rows(path: Path) -> list[dict]:
-    """What was measured before."""
-    if not path.exists():
-        return []
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def write_rows(path: Path, rows: list[dict]) -> None:
-    """All rows, the old and the new."""
-    with open(path, "w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
 def main(arguments: list[str] | None = None) -> None:
     """See the module's docstring."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.laptop")
@@ -78,8 +62,10 @@ def main(arguments: list[str] | None = None) -> None:
     path, lengths = Path(options.out), {"cpu": PRESETS["cpu"][1].epochs}
     if options.yardstick_epochs:
         lengths["resnet8-24"] = options.yardstick_epochs
-    rows = read_rows(path)
-    done = {(row["network"], int(row["seed"]), int(row["epochs"])) for row in rows}
+    done = {
+        (row["network"], int(row["seed"]), int(row["epochs"]))
+        for row in read_rows(path)
+    }
     machine = runtime.describe_machine()
     constants = {"cores": machine["cores"], "torch": machine["torch"]}
     constants |= {"cpu": machine["hardware"]}
@@ -92,8 +78,7 @@ def main(arguments: list[str] | None = None) -> None:
             row = train_cpu(seed, folder)
         else:
             row = train_yardstick(seed, folder, length)
-        rows.append(row | constants)
-        write_rows(path, rows)
+        add_row(path, row | constants, COLUMNS)
         print(row, flush=True)
 
 

@@ -11,7 +11,6 @@ several processes with different variants can share a machine.
 """
 
 import argparse
-import csv
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +27,7 @@ from cifar_helpers.training import (
     evaluate,
     whiten_filters,
 )
+from tests.benchmarks.rows import add_row, read_rows
 
 SGD = {"optimizer": "sgd", "learning_rate": 0.2, "weight_decay": 5e-4}
 COARSE = {"aspp_stride": 4, "branch_channels": 48, "hidden_channels": 84}
@@ -99,25 +99,6 @@ def endless(data: LabelledImages, trainer: Trainer):
         yield from Batches(data, size, shuffle=True, generator=draw)
 
 
-def read_rows(path: Path) -> list[dict]:
-    """What was measured before."""
-    if not path.exists():
-        return []
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def add_row(path: Path, row: dict) -> None:
-    """Append to what is there: several processes may write."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = not path.exists()
-    with open(path, "a", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
-
-
 def main(arguments: list[str] | None = None) -> None:
     """See the module's docstring."""
     names = list(VARIANTS)
@@ -138,6 +119,8 @@ def main(arguments: list[str] | None = None) -> None:
     machine = runtime.describe_machine()
     constants = {"threads": 1, "hardware": machine["hardware"]}
     constants["torch"] = machine["torch"]
+    command = f"python -m tests.benchmarks.recipe --share {options.share:g}"
+    constants["command"] = command
     for name in options.variants:
         done = {
             (row["variant"], int(row["seed"]), float(row["share_of_work"]))
@@ -146,8 +129,7 @@ def main(arguments: list[str] | None = None) -> None:
         if (name, options.seed, options.share) in done:
             continue
         row = run(name, options.seed, options.share, training, validation)
-        command = f"python -m tests.benchmarks.recipe --share {options.share:g}"
-        add_row(path, row | constants | {"command": command})
+        add_row(path, row | constants, COLUMNS)
         print(row, flush=True)
     torch.set_num_threads(threads)
 

@@ -16,7 +16,7 @@ import itertools
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -105,8 +105,8 @@ def textbook(model: nn.Module) -> nn.Module:
     return model
 
 
-def plain_steps(model, recipe, data, batches: Callable) -> Iterator[int]:
-    """A textbook's loop: float32, NCHW, one batch after the other from `batches`."""
+def plain_steps(model, recipe, data) -> Iterator[int]:
+    """A textbook's loop: float32, NCHW, images one by one from a DataLoader."""
     optimizer = torch.optim.SGD(
         *(model.parameters(), recipe.learning_rate, recipe.momentum),
         weight_decay=recipe.weight_decay,
@@ -114,7 +114,7 @@ def plain_steps(model, recipe, data, batches: Callable) -> Iterator[int]:
     )
     model.train()
     while True:
-        for images, labels in batches(data, recipe.batch_size):
+        for images, labels in per_image_batches(data, recipe.batch_size):
             loss = F.nll_loss(model(images), labels)
             optimizer.zero_grad()
             loss.backward()
@@ -177,7 +177,7 @@ def training_subjects(data: LabelledImages) -> list[Subject]:
                 f"our loop, {name} network, {recipe.small_size} x {recipe.small_size}"
             )
             subjects.append(Subject(title, "training", steps))
-        steps = plain_steps(textbook(model), recipe, data, per_image_batches)
+        steps = plain_steps(textbook(model), recipe, data)
         title = f"plain loop, {name} network"
         subjects.append(Subject(title, "training", steps, model))
     for title, width in (("MLPerf Tiny", 16), ("widened", 24)):
@@ -288,34 +288,13 @@ def result_rows(subjects, figures, peaks: dict[int, float]) -> list[dict]:
         row["threads"] = subject.threads or every
         if subject.model is not None:
             row["parameters"] = count_parameters(subject.model)
-            row["multiply_adds"] = multiply_adds(subject.model)
+            row["multiply_adds"] = count_multiply_adds(subject.model)
             passes = 3 if kind == "training" else 1  # backward costs two forwards
             gflops = 2 * passes * row["multiply_adds"] * rate / 1e9
             row["gflops"] = gflops
             row["share_of_peak_percent"] = 100 * gflops / peaks[row["threads"]]
         rows.append(row)
     return rows
-
-
-def multiply_adds(model: nn.Module) -> int:
-    """Of convolutions and linear layers, per image; any network."""
-    if isinstance(model, CIFAR10Net):
-        return count_multiply_adds(model)
-    total = 0
-
-    def count(module, inputs, output):
-        nonlocal total
-        total += module.weight.numel() * output[0, 0].numel()
-
-    kinds = (nn.Conv2d, nn.Linear)
-    hooks = [
-        m.register_forward_hook(count) for m in model.modules() if isinstance(m, kinds)
-    ]
-    with torch.inference_mode():
-        copy.deepcopy(model).eval()(torch.zeros(1, 3, 32, 32))
-    for hook in hooks:
-        hook.remove()
-    return total
 
 
 def write_rows(rows: list[dict], path: Path, constants: dict) -> None:
