@@ -62,7 +62,7 @@ class DepthwiseSeparableConv(nn.Module):
 
 
 class DilatedBlock(nn.Module):
-    """Part 2: two depthwise separable convolutions, the second looking farther.
+    """Part 2: pairs of depthwise separable convolutions, the second looking farther.
 
     Dilation d spreads the nine taps of a 3 x 3 filter over (2 d + 1) x (2 d + 1)
     pixels at no extra cost (Yu & Koltun 2016, equation 2). Both see the map at its full
@@ -72,15 +72,15 @@ class DilatedBlock(nn.Module):
     Maps (N, in_channels, H, W) to (N, out_channels, H / stride, W / stride).
     """
 
-    def __init__(self, in_channels, out_channels, dilations, stride=1, residual=True):
+    def __init__(
+        self, in_channels, out_channels, dilations, stride=1, residual=True, pairs=1
+    ):
         super().__init__()
-        near, far = dilations
-        self.near = DepthwiseSeparableConv(
-            in_channels, in_channels, near, residual=residual
+        self.near, self.far, *more = (
+            DepthwiseSeparableConv(in_channels, in_channels, d, residual=residual)
+            for d in dilations * pairs
         )
-        self.far = DepthwiseSeparableConv(
-            in_channels, in_channels, far, residual=residual
-        )
+        self.more = nn.Sequential(*more)  # the same again, pairs - 1 times
         self.merge = nn.Identity()
         if stride > 1 or in_channels != out_channels:
             size = max(3, 2 * stride - 1)  # neighbouring patches overlap
@@ -90,7 +90,7 @@ class DilatedBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.near(x)  # (N, in_channels, H, W)
-        x = self.far(x)  # (N, in_channels, H, W)
+        x = self.more(self.far(x))  # (N, in_channels, H, W)
         return self.merge(x)  # (N, out_channels, H / stride, W / stride)
 
 

@@ -53,6 +53,8 @@ class NetConfig:
     out_channels: int = 96  # that the classifier sees
     near_dilations: tuple[int, int] = (2, 4)
     far_dilations: tuple[int, int] = (8, 16)
+    near_pairs: int = 1  # how often the first dilated block repeats its two dilations
+    far_pairs: int = 1  # the same for the second
     far_stride: int = 2  # of the second dilated block: 32 x 32 -> 16 x 16
     attention_reduction: int = 4  # channels per hidden unit of the attention
     rates: tuple[int, ...] = (6, 12, 18)  # dilations of the ASPP branches
@@ -115,10 +117,10 @@ class CIFAR10Net(nn.Module):
         wide, deep, out = c.channels, c.deep_channels, c.out_channels
         self.initial = InitialConvBlock(3, wide, c.initial_dropout, c.initial_stride)
         self.dilated_near = DilatedBlock(
-            wide, wide, c.near_dilations, residual=c.residual
+            wide, wide, c.near_dilations, residual=c.residual, pairs=c.near_pairs
         )
         self.dilated_far = DilatedBlock(
-            wide, deep, c.far_dilations, c.far_stride, c.residual
+            wide, deep, c.far_dilations, c.far_stride, c.residual, c.far_pairs
         )
         self.attention = ChannelAttention(deep, c.attention_reduction)
         self.deconvolution = DeconvResidual(

@@ -122,9 +122,22 @@ CPU_RECIPE = TrainConfig(
     crop_padding=2,
     small_share=0.6,
 )
+CHAMPION_NETWORK = replace(  # wider and deeper on the same 16 x 16 maps
+    CPU_NETWORK,
+    channels=64,
+    deep_channels=64,
+    near_pairs=2,
+    far_pairs=2,
+    hidden_channels=72,
+    out_channels=160,
+)
+CHAMPION_RECIPE = replace(
+    CPU_RECIPE, epochs=40, average_decay=0.998, crop_padding=4, small_share=0.5
+)
 PRESETS = {  # name: (network, recipe)
     "baseline": (NetConfig(), TrainConfig()),
     "cpu": (CPU_NETWORK, CPU_RECIPE),
+    "champion": (CHAMPION_NETWORK, CHAMPION_RECIPE),
 }
 
 

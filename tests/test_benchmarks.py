@@ -7,10 +7,16 @@ from dataclasses import replace
 import pytest
 import torch
 
+from cifar_helpers import runtime
 from cifar_helpers.data import load_cifar10
-from cifar_helpers.model import CIFAR10Net, count_multiply_adds, count_parameters
+from cifar_helpers.model import (
+    CIFAR10Net,
+    count_multiply_adds,
+    count_parameters,
+    load_card,
+)
 from cifar_helpers.training import PRESETS
-from tests.benchmarks import laptop, recipe
+from tests.benchmarks import ladder, laptop
 from tests.benchmarks import training as benchmark
 from tests.benchmarks.resnet8 import ResNet8, ResNet8Config
 
@@ -72,51 +78,62 @@ def test_yardstick_has_the_published_size():
     torch.testing.assert_close(model(images).exp().sum(1), torch.ones(2))
 
 
-# ---- the recipe and the long runs ---------------------------------------------------
+# ---- the ladder and the long runs ----------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["cpu", "SGD", "ASPP at every 4th place"])
-def test_variants_differ_from_the_preset_by_what_they_say(name):
-    model, config = recipe.build(name)
-    network, preset = PRESETS["cpu"]
-    if name == "cpu":
-        assert (model.config, config) == (network, preset)
-    elif name == "SGD":
-        assert model.config == network
-        assert config == replace(preset, **recipe.SGD)
-    else:
-        assert model.config == replace(network, **recipe.COARSE)
-        assert config == preset
+def test_ladder_leads_from_the_baseline_to_the_champion():
+    rungs = list(ladder.RUNGS)
+    assert ladder.configurations(rungs[0]) == PRESETS["baseline"]
+    network, recipe = ladder.configurations(rungs[-1])
+    champion_network, champion_recipe = PRESETS["champion"]
+    assert network == champion_network
+    assert replace(recipe, epochs=champion_recipe.epochs) == champion_recipe
+    assert ladder.configurations("small images first")[0] == PRESETS["cpu"][0]
+
+
+@pytest.mark.parametrize("name", [*ladder.RUNGS, *ladder.DETOURS, *ladder.FOR_A_GPU])
+def test_every_network_of_the_ladder_keeps_the_budget(name):
+    network, _ = ladder.configurations(name)
+    model = CIFAR10Net(network)
     assert count_parameters(model) < 200_000
+    assert model(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
 
 
-def test_recipe_rows_are_kept_and_not_repeated(tmp_path):
-    path = tmp_path / "recipe.csv"
-    command = ["--variants", "SGD", "--share", "0.25", "--images", "300"]
-    command += ["--out", str(path)]
-    threads = torch.get_num_threads()
-    recipe.main(command)
+@pytest.mark.parametrize("name", [*ladder.DETOURS, *ladder.FOR_A_GPU])
+def test_detours_leave_the_last_rung_by_what_they_say(name):
+    network, recipe = ladder.configurations(name)
+    last_network, last_recipe = ladder.configurations(list(ladder.RUNGS)[-1])
+    changes = (ladder.DETOURS | ladder.FOR_A_GPU)[name]
+    assert ladder.differences(network, last_network) == changes[0]
+    assert ladder.differences(recipe, last_recipe) == changes[1]
+
+
+def test_ladder_rows_are_kept_and_not_repeated(tmp_path):
+    path, threads = tmp_path / "champion.csv", torch.get_num_threads()
+    command = ["--rungs", "Muon", "--epochs", "1", "--images", "256"]
+    command += ["--out", str(path), "--seeds"]
+    ladder.main([*command, "0"])
     assert torch.get_num_threads() == threads
-    (row,) = recipe.read_rows(path)
-    assert row["variant"] == "SGD" and float(row["share_of_work"]) == 0.25
+    (row,) = ladder.read_rows(path)
+    assert (row["run"], row["epochs"], row["training_images"]) == ("Muon", "1", "256")
     assert 0 <= float(row["validation_accuracy_percent"]) <= 100
-    recipe.main(command)
-    assert len(recipe.read_rows(path)) == 1
-    recipe.main([*command, "--seed", "1"])
-    assert [row["seed"] for row in recipe.read_rows(path)] == ["0", "1"]
+    assert row["test_accuracy_percent"] == ""
+    assert json.loads(row["recipe"])["optimizer"] == "muon"
+    ladder.main([*command, "0", "1"])
+    assert [row["seed"] for row in ladder.read_rows(path)] == ["0", "1"]
 
 
-def test_variants_do_as_much_arithmetic(tmp_path):
-    """Without small images there are fewer steps, in the proportion of the pixels."""
-    path, preset = tmp_path / "recipe.csv", PRESETS["cpu"][1]
-    names = ["cpu", "full-size images only"]
-    command = ["--variants", *names, "--share", "0.5", "--images", "640"]
-    recipe.main([*command, "--out", str(path)])
-    epochs = [float(row["epochs"]) for row in recipe.read_rows(path)]
-    assert epochs[0] == pytest.approx(preset.epochs / 2, rel=0.06)
-    small = (preset.small_size / 32) ** 2
-    ratio = preset.small_share * small + (1 - preset.small_share)
-    assert epochs[1] / epochs[0] == pytest.approx(ratio, rel=0.06)
+def test_finished_runs_join_the_ladder_by_their_cards(tmp_path):
+    path = tmp_path / "champion.csv"
+    card = str(runtime.WEIGHTS / "baseline.json")
+    for _ in range(2):
+        ladder.main(["--cards", card, "--out", str(path)])
+    (row,) = ladder.read_rows(path)
+    facts = load_card("baseline")
+    assert row["run"] == "baseline" and int(row["epochs"]) == facts["recipe"]["epochs"]
+    assert float(row["test_accuracy_percent"]) == facts["test_accuracy_percent"]
+    assert float(row["seconds"]) == facts["train_seconds"]
+    assert row["validation_accuracy_percent"] == "" and row["network"] == "{}"
 
 
 def test_long_runs_give_a_row_each(tmp_path, monkeypatch):

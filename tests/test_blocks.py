@@ -270,6 +270,16 @@ def test_dilated_block_is_two_separable_convolutions(out_channels, stride, resid
     torch.testing.assert_close(block(x), y)
 
 
+def test_dilated_block_repeats_its_pair():
+    block = prepared(DilatedBlock(4, 4, (2, 3), pairs=3))
+    y = x = maps(2, 4, 8, 12)
+    for convolution_of_block, dilation in zip(
+        [block.near, block.far, *block.more], (2, 3, 2, 3, 2, 3), strict=True
+    ):
+        y = separable(y, convolution_of_block, dilation, 1, True)
+    torch.testing.assert_close(block(x), y)
+
+
 def test_dilated_block_with_a_stride_skips_no_pixel():
     """Dilation 2 and 4 alone would never read the odd rows and columns."""
     block = prepared(DilatedBlock(3, 4, (2, 4), stride=2))

@@ -26,7 +26,7 @@ from cifar_helpers.model import (
     predict,
     table_of_sizes,
 )
-from cifar_helpers.training import save_run
+from cifar_helpers.training import PRESETS, save_run
 
 NARROW = {"channels": 4, "deep_channels": 6, "hidden_channels": 5}
 NARROW |= {"branch_channels": 3, "out_channels": 7}
@@ -81,6 +81,8 @@ def by_hand(c):
     )
     squeezed, joined = d // c.attention_reduction, b * (len(c.rates) + 2)
     mixed = 2 * (9 * w + w * w)  # two separable convolutions that keep the channels
+    near, far = c.near_pairs, c.far_pairs
+    merging = c.far_stride > 1 or w != d
     side = 32 // c.initial_stride
     first = 9 if c.initial_stride == 1 else (2 * c.initial_stride) ** 2
     coarsest = side // c.far_stride // 2
@@ -91,10 +93,10 @@ def by_hand(c):
     dilated = len(c.rates) * (9 * w + w * b)
     parts = {
         "initial": (3 * first * w + 2 * w, 3 * first * w * full),
-        "dilated_near": (mixed + 4 * w, mixed * full),
+        "dilated_near": (near * (mixed + 4 * w), near * mixed * full),
         "dilated_far": (
-            mixed + 4 * w + 9 * w * d + 2 * d,
-            mixed * full + 9 * w * d * half,
+            far * (mixed + 4 * w) + merging * (9 * w * d + 2 * d),
+            far * mixed * full + merging * 9 * w * d * half,
         ),
         "attention": (2 * d * squeezed + squeezed + d, 2 * d * squeezed),
         "deconvolution": (
@@ -127,6 +129,8 @@ EVERY_SWITCH = [NetConfig(without=without) for without in SWITCHES]
     *EVERY_SWITCH,
     NetConfig(rates=(6,), **NARROW),
     NetConfig(**HALF_SIZE, **NARROW),
+    NetConfig(near_pairs=2, far_pairs=3, **HALF_SIZE, **NARROW),
+    PRESETS["champion"][0],
     NetConfig(without=PARTS[:-1], **HALF_SIZE),
 ])  # fmt: skip
 def test_table_agrees_with_a_calculation_from_the_sizes(config):
@@ -269,6 +273,7 @@ def test_impossible_values_are_explained(changes, reason):
     "changes",
     [
         {"far_stride": 1, "aspp_stride": 1},
+        {"near_pairs": 2, "far_pairs": 3},
         {"far_stride": 16, "aspp_stride": 32},
         {"far_stride": 4, "aspp_stride": 2, "residual": False},
         HALF_SIZE,

@@ -1,0 +1,190 @@
+"""From the baseline to the champion, one change at a time; and what did not help.
+
+    python -m tests.benchmarks.ladder --epochs 2 --seeds 0 1
+    python -m tests.benchmarks.ladder --epochs 100 --device cuda --seeds 0 1 2
+    python -m tests.benchmarks.ladder --cards runs/champion/champion.json
+
+Every run is as long as the others: as many passes over 45,000 training images. The
+other 5,000 judge; the test set is not touched. On a CPU a run takes one core, so that
+several processes, with other seeds, can share a machine. `--cards` adds the finished
+runs of `python -m cifar_helpers.training`, with their accuracy on the test set. Rows
+go to results/champion.csv; a run that the file has already is not repeated.
+"""
+
+import argparse
+import json
+import time
+from dataclasses import asdict, replace
+from itertools import product
+from pathlib import Path
+
+import torch
+
+from cifar_helpers import runtime
+from cifar_helpers.data import load_cifar10, split
+from cifar_helpers.model import (
+    CIFAR10Net,
+    NetConfig,
+    count_multiply_adds,
+    count_parameters,
+)
+from cifar_helpers.training import PRESETS, TrainConfig, evaluate, fit, read_history
+from tests.benchmarks.rows import add_row, read_rows
+
+
+def differences(config, start) -> dict:
+    """The entries in which one configuration differs from another."""
+    before = asdict(start)
+    return {k: v for k, v in asdict(config).items() if v != before[k]}
+
+
+CPU, CHAMPION = PRESETS["cpu"][0], PRESETS["champion"][0]
+MUON = ("optimizer", "batch_size", "learning_rate", "weight_decay")
+RUNGS = {  # name: (changes of the network, of the recipe), on top of the rung before
+    "baseline": ({}, {}),
+    "maps of 16 x 16": (differences(CPU, NetConfig()), {}),
+    "Muon": ({}, {name: getattr(PRESETS["champion"][1], name) for name in MUON}),
+    "whitened filters": ({}, {"whitened": True}),
+    "small images first": ({}, {"small_share": PRESETS["champion"][1].small_share}),
+    "champion network": (differences(CHAMPION, CPU), {}),
+}
+DETOURS = {  # name: the same, on top of the last rung
+    "crops by 2 pixels": ({}, {"crop_padding": 2}),
+    "mixup": ({}, {"mixup_alpha": 0.2}),
+    "no label smoothing": ({}, {"label_smoothing": 0.0}),
+    "batches of 64": ({}, {"batch_size": 64, "learning_rate": 0.07}),
+    "no attention": ({"without": ("attention",)}, {}),
+    "ASPP at every place": ({"aspp_stride": 1}, {}),
+}
+DEEP = {"channels": 88, "deep_channels": 88, "near_pairs": 3, "far_pairs": 3}
+DEEP |= {"hidden_channels": 32, "branch_channels": 24, "out_channels": 128}
+FINE = {"initial_stride": 1, "near_dilations": (2, 4), "far_dilations": (8, 16)}
+FINE |= {"rates": (6, 12, 18)}
+FOR_A_GPU = {  # more arithmetic for as many parameters; hours a run on a CPU
+    "more pairs": (DEEP, {}),
+    "maps of 32 x 32": (FINE, {}),
+    "more pairs on 32 x 32": (DEEP | FINE, {}),
+}
+COLUMNS = (
+    *("run", "seed", "epochs", "training_images", "parameters", "multiply_adds"),
+    *("train_accuracy_percent", "validation_accuracy_percent"),
+    *("test_accuracy_percent", "seconds", "threads", "hardware", "torch"),
+    *("network", "recipe", "command"),
+)
+
+
+def configurations(name: str) -> tuple[NetConfig, TrainConfig]:
+    """The network and the recipe of a rung or a detour."""
+    network, recipe = NetConfig(), TrainConfig()
+    for rung, (network_changes, recipe_changes) in RUNGS.items():
+        network = replace(network, **network_changes)
+        recipe = replace(recipe, **recipe_changes)
+        if rung == name:
+            return network, recipe
+    network_changes, recipe_changes = (DETOURS | FOR_A_GPU)[name]
+    return replace(network, **network_changes), replace(recipe, **recipe_changes)
+
+
+def train(name: str, seed: int, epochs: int, training, validation, device) -> dict:
+    """One run; returns its row."""
+    network, recipe = configurations(name)
+    recipe = replace(recipe, seed=seed, epochs=epochs)
+    if epochs < 20:  # the average may remember only a small part of a run
+        recipe = replace(recipe, average_decay=0.99)
+    runtime.seed_everything(seed)
+    model = CIFAR10Net(network).to(device)
+    started = time.perf_counter()
+    model, history = fit(model, training, recipe)
+    seconds = time.perf_counter() - started
+    judged = evaluate(model, validation.to(device), batch_size=100)
+    return row_of(name, network, recipe, len(training)) | {
+        "parameters": count_parameters(model),
+        "multiply_adds": count_multiply_adds(model),
+        "train_accuracy_percent": round(history[-1]["train_accuracy_percent"], 2),
+        "validation_accuracy_percent": round(judged["accuracy_percent"], 2),
+        "seconds": round(seconds, 1),
+    }
+
+
+def row_of(name, network: NetConfig, recipe: TrainConfig, images: int) -> dict:
+    """What is known of a run before it starts."""
+    return {
+        "run": name,
+        "seed": recipe.seed,
+        "epochs": recipe.epochs,
+        "training_images": images,
+        "network": json.dumps(differences(network, NetConfig())),
+        "recipe": json.dumps(differences(recipe, TrainConfig())),
+    }
+
+
+def row_of_card(path: str) -> dict:
+    """The row of a finished run, from the card beside its weights."""
+    card = json.loads(Path(path).read_text())
+    network, recipe = NetConfig(**card["config"]), TrainConfig(**card["recipe"])
+    row = row_of(card["name"], network, recipe, card["training_images"])
+    same = ("parameters", "multiply_adds", "hardware", "torch")
+    row |= {name: card[name] for name in same}
+    for name in ("validation_accuracy_percent", "test_accuracy_percent"):
+        row[name] = card.get(name)
+    row |= {"seconds": card["train_seconds"], "threads": card["cores"]}
+    history = read_history(Path(path).with_suffix(".csv"))
+    row["train_accuracy_percent"] = round(history[-1]["train_accuracy_percent"], 2)
+    command = f"python -m cifar_helpers.training --preset {card['name']}"
+    return row | {"command": f"{command} --seed {card['seed']}"}
+
+
+def key(row: dict) -> tuple:
+    """Rows with the same key are the same run."""
+    names = ("run", "seed", "epochs", "training_images")
+    return tuple(str(row[name]) for name in names)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """See the module's docstring."""
+    names, default = [*RUNGS, *DETOURS, *FOR_A_GPU], [*RUNGS, *DETOURS]
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.ladder")
+    parser.add_argument("--rungs", nargs="+", choices=names, default=default)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--images", type=int, help="train on fewer, for a quick look")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or mps")
+    parser.add_argument("--cards", nargs="+", default=[], help="of finished runs")
+    parser.add_argument("--out", default=str(runtime.RESULTS / "champion.csv"))
+    options = parser.parse_args(arguments)
+    path, threads = Path(options.out), torch.get_num_threads()
+    done = {key(row) for row in read_rows(path)}
+    for card in options.cards:
+        row = row_of_card(card)
+        if key(row) not in done:
+            add_row(path, row, COLUMNS)
+    if not options.cards:
+        torch.set_num_threads(1)
+        run_all(options, path)
+        torch.set_num_threads(threads)
+
+
+def run_all(options, path: Path) -> None:
+    """Train what the command asks for and the file lacks."""
+    data = load_cifar10().train
+    training, validation = split(data, validation=len(data) // 10)
+    if options.images:
+        training = training.subset(slice(options.images))
+    device = runtime.pick_device(options.device)
+    machine = runtime.describe_machine(device)
+    constants = {name: machine[name] for name in ("hardware", "torch")}
+    constants["threads"] = torch.get_num_threads()
+    command = f"python -m tests.benchmarks.ladder --epochs {options.epochs}"
+    for seed, name in product(options.seeds, options.rungs):
+        plan = {"run": name, "seed": seed, "epochs": options.epochs}
+        plan["training_images"] = len(training)
+        if key(plan) in {key(row) for row in read_rows(path)}:
+            continue
+        row = train(name, seed, options.epochs, training, validation, device)
+        constants["command"] = f"{command} --device {options.device} --seeds {seed}"
+        add_row(path, row | constants, COLUMNS)
+        print(row, flush=True)
+
+
+if __name__ == "__main__":
+    main()
