@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from cifar_helpers.data import CLASSES, MEAN, LabelledImages, normalise
+from cifar_helpers.model import evaluation_mode
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,19 +133,9 @@ def check_labels(labels: Tensor, classes: int) -> None:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode and no gradients inside the `with`; afterwards as before.
-
-    The mode of every submodule is restored one by one, so a frozen batch norm in a
-    model that trains stays frozen.
-    """
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, training in modes.items():
-            module.training = training
+    """Evaluation mode and no gradients inside the `with`; afterwards as before."""
+    with evaluation_mode(model), torch.no_grad():
+        yield
 
 
 def device_of(model: nn.Module, device: torch.device | str | None) -> torch.device:

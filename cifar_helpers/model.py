@@ -2,6 +2,8 @@
 
 import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 
@@ -199,6 +201,22 @@ def check_images(images: Tensor, size_step: int = 1) -> None:
         )
 
 
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside the `with`; afterwards every submodule is as before.
+
+    The modes are restored one by one, so a frozen batch norm in a model that trains
+    stays frozen.
+    """
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
+
+
 @torch.inference_mode()
 def predict(model: nn.Module, images: Tensor, batch_size: int = 500) -> Tensor:
     """Log-probabilities (N, classes), on the CPU, of uint8 images (N, 3, 32, 32).
@@ -209,16 +227,12 @@ def predict(model: nn.Module, images: Tensor, batch_size: int = 500) -> Tensor:
     if images.dtype != torch.uint8:
         raise TypeError(f"predict takes raw uint8 images, not {images.dtype}")
     device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
-    try:
+    with evaluation_mode(model):
         outputs = [
             model(normalise(batch.to(device))).float().cpu()
             for batch in images.split(batch_size)
         ]
-        return torch.cat(outputs)  # (N, classes)
-    finally:
-        model.train(was_training)
+    return torch.cat(outputs)  # (N, classes)
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -45,6 +45,8 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_flatten, tree_map
 
+from cifar_helpers.model import evaluation_mode
+
 MAX_PATHS = 64  # more different paths than this are merged into one upper bound
 NOTHING = -1  # a tap that reads no position: padding
 
@@ -1196,7 +1198,7 @@ def measured_receptive_field(
     with _captured_output(model, layer) as outputs:
         for batch in images.split(batch_size):
             gradient = _gradient(model, batch, outputs, position, layer, generator)
-            total += gradient.abs().mean(dim=1).sum(dim=0).double().cpu()  # (H, W)
+            total += gradient.abs().mean(dim=1).sum(dim=0).cpu().double()  # (H, W)
     if not total.sum() > 0:
         raise ValueError(f"layer {layer!r} does not react to these images: no gradient")
     return _summarise(layer, total / total.sum(), mass, len(images))
@@ -1221,7 +1223,6 @@ def _check_measurement(model, images: Tensor, layer: str, mass: float) -> None:
 @contextmanager
 def _captured_output(model: nn.Module, layer: str) -> Iterator[list[Tensor]]:
     """Evaluation mode and a hook that collects a layer's outputs; undone at the end."""
-    modes = {module: module.training for module in model.modules()}
     outputs = []
 
     def keep(module, inputs, output):
@@ -1231,12 +1232,10 @@ def _captured_output(model: nn.Module, layer: str) -> Iterator[list[Tensor]]:
 
     hook = model.get_submodule(layer).register_forward_hook(keep)
     try:
-        model.eval()
-        yield outputs
+        with evaluation_mode(model):
+            yield outputs
     finally:
         hook.remove()
-        for module, training in modes.items():
-            module.training = training
 
 
 def _unit(output: Tensor, position, layer: str) -> Tensor:

@@ -33,11 +33,13 @@ def pick_device(name: str = "auto") -> torch.device:
         available.insert(0, "mps")
     if torch.cuda.is_available():
         available.insert(0, "cuda")
+    name = str(name)
     if name == "auto":
         return torch.device(available[0])
-    kind, _, index = name.partition(":")
+    kind, colon, index = name.partition(":")
     count = torch.cuda.device_count() if kind == "cuda" else 1
-    if kind not in available or (index and int(index) >= count):
+    there = not colon or (index.isdigit() and int(index) < count)
+    if kind not in available or not there:
         raise ValueError(
             f"device {name!r} is not there; this machine has {available}. "
             'Use "auto" to take the fastest.'
@@ -78,8 +80,9 @@ def keep_freed_memory() -> bool:
         return False
     trim_threshold, mmap_threshold = -1, -3  # names in malloc.h
     mallopt = ctypes.CDLL(None).mallopt
-    largest = 2**31 - 1  # bytes
-    return bool(mallopt(mmap_threshold, 2**30) and mallopt(trim_threshold, largest))
+    kept = mallopt(trim_threshold, 2**31 - 1)  # bytes
+    mapped = any(mallopt(mmap_threshold, size) for size in (2**30, 2**25))  # old glibc
+    return bool(kept and mapped)
 
 
 def describe_machine(device: torch.device | str = "cpu") -> dict:

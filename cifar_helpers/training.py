@@ -28,6 +28,7 @@ from tqdm.auto import tqdm
 from cifar_helpers import augment, runtime
 from cifar_helpers.data import (
     FULL_SHA256,
+    SOURCES,
     Batches,
     LabelledImages,
     load_cifar10,
@@ -39,6 +40,7 @@ from cifar_helpers.model import (
     NetConfig,
     count_multiply_adds,
     count_parameters,
+    evaluation_mode,
 )
 from cifar_helpers.optimizers import make_optimizer, rate_factor
 
@@ -54,7 +56,7 @@ class TrainConfig:
     optimizer: str = "sgd"  # "sgd" (Nesterov momentum), "adamw" or "muon"
     learning_rate: float = 0.1  # the highest, reached after the warm-up
     momentum: float = 0.9  # of SGD and Muon
-    weight_decay: float = 5e-4  # of convolution and linear weights only
+    weight_decay: float = 5e-4  # of convolution and linear weights; Muon: dense ones
     other_learning_rate: float = 0.1  # Muon: of all but dense convolutions
     other_weight_decay: float = 5e-4  # Muon: of linear and depthwise weights
     whitened: bool = False  # the first filters start as principal patches of the data
@@ -68,7 +70,7 @@ class TrainConfig:
     small_share: float = 0.0  # of all steps, the first ones, are done on small images
     small_size: int = 24  # pixels of the small images
     precision: str = "auto"  # "float32", "bfloat16", or the faster on this device
-    compile: bool = False  # torch.compile, where a compiler is installed
+    compile: bool = False  # torch.compile: needs a C compiler
     seed: int = 0
 
     def __post_init__(self):
@@ -76,6 +78,9 @@ class TrainConfig:
         for name in whole:
             if not isinstance(getattr(self, name), int):
                 raise ValueError(f"{name} must be an int, not {getattr(self, name)!r}")
+        for name in ("whitened", "flip", "compile"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} must be True or False")
         positive = ("epochs", "batch_size", "small_size")
         for name in (*positive, "learning_rate", "other_learning_rate"):
             if not getattr(self, name) > 0:
@@ -86,7 +91,7 @@ class TrainConfig:
                 raise ValueError(f"{name} must be in [0, 1), not {getattr(self, name)}")
         sizes = ("crop_padding", "cutout_size", "mixup_alpha")
         for name in (*sizes, "weight_decay", "other_weight_decay"):
-            if getattr(self, name) < 0:
+            if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must not be negative: {getattr(self, name)}")
         for name, choices in (
             ("optimizer", ("sgd", "adamw", "muon")),
@@ -154,7 +159,9 @@ class Trainer:
         if self.device.type == "cpu":
             runtime.keep_freed_memory()
         self.model = model.to(memory_format=torch.channels_last)
-        self.forward = torch.compile(model) if config.compile else model
+        self.forward = model
+        if config.compile:
+            self.forward = torch.compile(model, dynamic=False)  # there are few shapes
         self.averaged = AveragedModel(
             model,
             multi_avg_fn=get_ema_multi_avg_fn(config.average_decay),
@@ -209,23 +216,29 @@ class Trainer:
 
     def state(self) -> dict:
         """Everything that a later process needs to go on exactly from here."""
+        cuda = self.device.type == "cuda"
         return {
+            "device": self.device.type,
             "model": self.model.state_dict(),
             "averaged": self.averaged.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
             "generator": self.generator.get_state(),
-            "torch_generator": torch.get_rng_state(),  # dropout draws from it
+            "torch_generator": torch.get_rng_state(),  # dropout draws from it, or from
+            "cuda_generator": torch.cuda.get_rng_state(self.device) if cuda else None,
             "step": self.step,
         }
 
     def load_state(self, state: dict) -> None:
-        """The inverse of `state`."""
+        """The inverse of `state`; on another kind of device, with new random draws."""
         for name in ("model", "averaged", "optimizer", "scheduler"):
             getattr(self, name).load_state_dict(state[name])
-        self.generator.set_state(state["generator"].cpu())
-        torch.set_rng_state(state["torch_generator"].cpu())
         self.step = state["step"]
+        if state["device"] == self.device.type:
+            self.generator.set_state(state["generator"])
+            torch.set_rng_state(state["torch_generator"])
+        if state["device"] == self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["cuda_generator"], self.device)
 
 
 @torch.no_grad()
@@ -242,11 +255,11 @@ def whiten_filters(conv: nn.Conv2d, images: Tensor) -> None:
     patches = F.unfold(normalise(images), size, stride=size)  # (N, 3 size size, places)
     patches = patches.transpose(1, 2).flatten(0, 1)  # (N places, 3 size size)
     moments = patches.T @ patches / len(patches)
-    values, vectors = torch.linalg.eigh(moments)  # in rising order
+    values, vectors = torch.linalg.eigh(moments.cpu())  # in rising order
     half = min(conv.out_channels // 2, len(values))
     filters = (vectors / (values + 5e-4).sqrt()).flip(1)[:, :half].T
     filters = filters.reshape(half, *conv.weight.shape[1:])
-    conv.weight[: 2 * half] = torch.cat([filters, -filters])
+    conv.weight[: 2 * half] = torch.cat([filters, -filters]).to(conv.weight.device)
 
 
 def soft_cross_entropy(log_probabilities: Tensor, targets: Tensor) -> Tensor:
@@ -305,15 +318,14 @@ def evaluate(model: nn.Module, data: LabelledImages, batch_size: int = 500) -> d
     """
     if len(data) == 0:
         raise ValueError("there are no images to evaluate on")
-    was_training = model.training
-    model.eval()
+    data = data.to(next(model.parameters()).device)
     loss_sum, correct = 0.0, 0
-    for images, labels in Batches(data, batch_size):
-        inputs = normalise(images).contiguous(memory_format=torch.channels_last)
-        log_probabilities = model(inputs)  # (N, classes)
-        loss_sum -= log_probabilities.gather(1, labels[:, None]).sum().item()
-        correct += (log_probabilities.argmax(1) == labels).sum().item()
-    model.train(was_training)
+    with evaluation_mode(model):
+        for images, labels in Batches(data, batch_size):
+            inputs = normalise(images).contiguous(memory_format=torch.channels_last)
+            log_probabilities = model(inputs)  # (N, classes)
+            loss_sum -= log_probabilities.gather(1, labels[:, None]).sum().item()
+            correct += (log_probabilities.argmax(1) == labels).sum().item()
     return {"loss": loss_sum / len(data), "accuracy_percent": 100 * correct / len(data)}
 
 
@@ -375,12 +387,11 @@ def fit(
     there if the file exists. Raises LossNotFinite; ValueError for an empty data set or
     a checkpoint of another run.
     """
-    if len(data) == 0:
-        raise ValueError("there are no images to train on")
+    _refuse_empty(data, validation)
     device = next(model.parameters()).device
     data, validation = data.to(device), validation and validation.to(device)
     steps = config.epochs * math.ceil(len(data) / config.batch_size)
-    if config.whitened:
+    if config.whitened and hasattr(model.initial, "conv"):  # it may be switched off
         whiten_filters(model.initial.conv, data.images[:5000])
     trainer = Trainer(model, config, steps)
     history = _resume(trainer, checkpoint, len(data))
@@ -400,6 +411,13 @@ def fit(
             if on_epoch is not None:
                 on_epoch(history)
     return trainer.averaged.module.eval(), history
+
+
+def _refuse_empty(data: LabelledImages, validation: LabelledImages | None) -> None:
+    if len(data) == 0:
+        raise ValueError("there are no images to train on")
+    if validation is not None and len(validation) == 0:
+        raise ValueError("there are no images to evaluate on")
 
 
 def _run_identity(trainer: Trainer, images: int) -> dict:
@@ -423,7 +441,7 @@ def _resume(trainer, path, images) -> list[dict]:
     """Load the checkpoint if there is one; return its history, else an empty one."""
     if path is None or not Path(path).exists():
         return []
-    saved = _load_checkpoint(path, trainer.device)
+    saved = _load_checkpoint(path)
     if saved["identity"] != _run_identity(trainer, images):
         raise ValueError(
             f"{path} belongs to a run with another network, recipe or data set; "
@@ -433,10 +451,12 @@ def _resume(trainer, path, images) -> list[dict]:
     return saved["history"]
 
 
-def _load_checkpoint(path, device) -> dict:
+def _load_checkpoint(path) -> dict:
     """What `_save_checkpoint` wrote; a torn or foreign file raises ValueError."""
     try:
-        saved = torch.load(path, map_location=device, weights_only=True)
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+    except PermissionError:
+        raise
     except (OSError, RuntimeError, EOFError, KeyError, pickle.PickleError) as error:
         raise ValueError(
             f"{path} is damaged, or no checkpoint: move it away to start anew "
@@ -477,28 +497,32 @@ def save_run(folder, name: str, model: CIFAR10Net, history: list[dict], card: di
 
 
 def read_history(path: str | Path) -> list[dict]:
-    """The rows of a history file, with numbers as numbers."""
+    """The rows of a history file, with numbers as numbers; empty cells are left out."""
     with open(path, newline="") as file:
         return [
             {
                 key: int(value) if key == "epoch" else float(value)
-                for key, value in r.items()
+                for key, value in row.items()
+                if value
             }
-            for r in csv.DictReader(file)
+            for row in csv.DictReader(file)
         ]
 
 
-def train_preset(name: str, out, validation: int = 0, device="auto", **changes) -> dict:
+def train_preset(
+    name: str, out, validation: int = 0, device="auto", source="full", **changes
+) -> dict:
     """One run of a preset on the training set: files into `out`, the card returned.
 
     `validation` images are held out and judged after every epoch. Otherwise all are
     trained on and the test set is looked at, once, when the run is finished.
+    `source` is that of `load_cifar10`: by default never the bundled sample.
     `changes` replace entries of the preset's TrainConfig.
     """
     network, recipe = PRESETS[name]
     recipe = replace(recipe, **changes)
     device = runtime.pick_device(device)
-    data = load_cifar10()
+    data = load_cifar10(source=source)
     held_out, training = None, data.train
     if validation:
         training, held_out = split(data.train, validation, seed=0)
@@ -542,6 +566,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", default="runs", help="folder for weights and history")
     parser.add_argument("--validation", type=int, default=0, help="images held out")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    parser.add_argument("--source", default="full", choices=SOURCES, help="of the data")
     for field in fields(TrainConfig):
         kind = type(field.default)
         parser.add_argument(
@@ -553,10 +578,9 @@ def main(arguments: list[str] | None = None) -> None:
     options = vars(parser.parse_args(arguments))
     names = {field.name for field in fields(TrainConfig)}
     changes = {name: options[name] for name in names & options.keys()}
-    card = train_preset(
-        *(options["preset"], options["out"], options["validation"], options["device"]),
-        **changes,
-    )
+    run = ("out", "validation", "device", "source")
+    run = {name: options[name] for name in run}
+    card = train_preset(options["preset"], **run, **changes)
     print(json.dumps(card, indent=2))
 
 

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from cifar_helpers import runtime
-from cifar_helpers.data import load_cifar10
 from cifar_helpers.model import (
     CIFAR10Net,
     count_multiply_adds,
@@ -78,6 +77,19 @@ def test_yardstick_has_the_published_size():
     torch.testing.assert_close(model(images).exp().sum(1), torch.ones(2))
 
 
+def test_shares_of_a_step_add_up(rows):
+    shares = {
+        name: float(row["share_of_step_percent"])
+        for name, row in rows.items()
+        if row["kind"] == "profile"
+    }
+    assert sum(shares.values()) == pytest.approx(100, abs=0.5)
+    assert max(shares, key=shares.get) == "a step, convolutions"
+    assert benchmark.group_of("aten::addmm") == "matrix products of Muon and the head"
+    assert benchmark.group_of("aten::addcmul_") == "dilated taps"
+    assert benchmark.group_of("aten::unknown") == "all else"
+
+
 # ---- the ladder and the long runs ----------------------------------------------------
 
 
@@ -111,7 +123,7 @@ def test_detours_leave_the_last_rung_by_what_they_say(name):
 def test_ladder_rows_are_kept_and_not_repeated(tmp_path):
     path, threads = tmp_path / "champion.csv", torch.get_num_threads()
     command = ["--rungs", "Muon", "--epochs", "1", "--images", "256"]
-    command += ["--out", str(path), "--seeds"]
+    command += ["--source", "sample", "--out", str(path), "--seeds"]
     ladder.main([*command, "0"])
     assert torch.get_num_threads() == threads
     (row,) = ladder.read_rows(path)
@@ -119,6 +131,7 @@ def test_ladder_rows_are_kept_and_not_repeated(tmp_path):
     assert 0 <= float(row["validation_accuracy_percent"]) <= 100
     assert row["test_accuracy_percent"] == ""
     assert json.loads(row["recipe"])["optimizer"] == "muon"
+    assert row["command"].startswith("python -m tests.benchmarks.ladder --rungs Muon")
     ladder.main([*command, "0", "1"])
     assert [row["seed"] for row in ladder.read_rows(path)] == ["0", "1"]
 
@@ -141,15 +154,13 @@ def test_long_runs_give_a_row_each(tmp_path, monkeypatch):
     network, preset = PRESETS["cpu"]
     quick = replace(preset, epochs=1)
     monkeypatch.setitem(PRESETS, "cpu", (network, quick))
-    monkeypatch.setattr(laptop, "load_cifar10", lambda: load_cifar10(source="sample"))
-    monkeypatch.setenv("CIFAR10_SOURCE", "sample")
     path = tmp_path / "laptop.csv"
     command = ["--seeds", "0", "--yardstick-epochs", "1", "--out", str(path)]
-    command += ["--runs", str(tmp_path)]
+    command += ["--runs", str(tmp_path), "--source", "sample"]
     laptop.main(command)
     ours, yardstick = laptop.read_rows(path)
     assert (ours["network"], yardstick["network"]) == ("cpu", "resnet8-24")
-    card = json.loads((tmp_path / "cpu-0" / "cpu.json").read_text())
+    card = json.loads((tmp_path / "cpu-1-0" / "cpu.json").read_text())
     assert float(ours["test_accuracy_percent"]) == card["test_accuracy_percent"]
     assert float(ours["train_seconds"]) == card["train_seconds"] > 0
     laptop.main(command)

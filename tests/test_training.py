@@ -561,7 +561,7 @@ def small_world(sample, monkeypatch, tmp_path):
     """A preset with a narrow network, and 40 + 20 images; weights go to `tmp_path`."""
     train = of_each_class(sample.train, 4)
     data = CIFAR10(train, sample.test.subset(slice(20)), source="sample")
-    monkeypatch.setattr(training, "load_cifar10", lambda: data)
+    monkeypatch.setattr(training, "load_cifar10", lambda source: data)
     monkeypatch.setitem(training.PRESETS, "baseline", (NARROW, TrainConfig()))
     monkeypatch.setattr(runtime, "WEIGHTS", tmp_path)
     return data
@@ -646,3 +646,51 @@ def test_history_survives_a_file(tmp_path):
         "run.json",
         "run.safetensors",
     ]
+
+
+def test_command_never_takes_the_sample_by_itself(small_world, tmp_path, monkeypatch):
+    asked = []
+
+    def note(source):
+        asked.append(source)
+        return small_world
+
+    monkeypatch.setattr(training, "load_cifar10", note)
+    command(tmp_path)
+    command(tmp_path, "--source", "sample")
+    assert asked == ["full", "sample"]
+
+
+def test_whitening_passes_over_a_first_block_that_is_switched_off(few):
+    net = replace(NARROW, without=("initial",))
+    model, history = fit(CIFAR10Net(net), few, replace(QUICK, whitened=True))
+    assert model.config.without == ("initial",) and len(history) == QUICK.epochs
+
+
+def test_checkpoint_goes_on_with_another_kind_of_device(few):
+    """Random draws of the other device mean nothing here; all else is taken over."""
+    first, second = (Trainer(network(seed), QUICK, steps=10) for seed in (0, 1))
+    for _ in range(3):
+        first.train_step(few.images, few.labels)
+    state = first.state() | {"device": "cuda", "generator": torch.zeros(16)}
+    draws = second.generator.get_state()
+    second.load_state(state)
+    assert second.step == 3 and same(weights_of(second.model), weights_of(first.model))
+    assert torch.equal(second.generator.get_state(), draws)
+
+
+def test_evaluation_leaves_every_submodule_in_its_mode(few):
+    model = network().train()
+    model.initial.norm.eval()  # frozen
+    evaluate(model, few)
+    predict(model, few.images)
+    assert model.training and model.aspp.training and not model.initial.norm.training
+
+
+def test_history_leaves_out_empty_cells(tmp_path):
+    """A run may be judged only every few epochs."""
+    path = tmp_path / "run.csv"
+    path.write_text("epoch,train_loss,validation_loss\n1,2.5,\n2,2.0,1.9\n")
+    first, second = read_history(path)
+    assert first == {"epoch": 1, "train_loss": 2.5}
+    assert second == {"epoch": 2, "train_loss": 2.0, "validation_loss": 1.9}

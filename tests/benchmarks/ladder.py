@@ -13,7 +13,6 @@ go to results/champion.csv; a run that the file has already is not repeated.
 
 import argparse
 import json
-import time
 from dataclasses import asdict, replace
 from itertools import product
 from pathlib import Path
@@ -29,7 +28,7 @@ from cifar_helpers.model import (
     count_parameters,
 )
 from cifar_helpers.training import PRESETS, TrainConfig, evaluate, fit, read_history
-from tests.benchmarks.rows import add_row, read_rows
+from tests.benchmarks.rows import add_row, command_line, read_rows
 
 
 def differences(config, start) -> dict:
@@ -85,24 +84,27 @@ def configurations(name: str) -> tuple[NetConfig, TrainConfig]:
     return replace(network, **network_changes), replace(recipe, **recipe_changes)
 
 
-def train(name: str, seed: int, epochs: int, training, validation, device) -> dict:
-    """One run; returns its row."""
+def plan(name: str, seed: int, epochs: int) -> tuple[NetConfig, TrainConfig]:
+    """The network of a run and its recipe, cut to length."""
     network, recipe = configurations(name)
     recipe = replace(recipe, seed=seed, epochs=epochs)
     if epochs < 20:  # the average may remember only a small part of a run
         recipe = replace(recipe, average_decay=0.99)
-    runtime.seed_everything(seed)
+    return network, recipe
+
+
+def train(network, recipe: TrainConfig, training, validation, device) -> dict:
+    """One run; what it gave."""
+    runtime.seed_everything(recipe.seed)
     model = CIFAR10Net(network).to(device)
-    started = time.perf_counter()
     model, history = fit(model, training, recipe)
-    seconds = time.perf_counter() - started
-    judged = evaluate(model, validation.to(device), batch_size=100)
-    return row_of(name, network, recipe, len(training)) | {
+    judged = evaluate(model, validation, batch_size=100)
+    return {
         "parameters": count_parameters(model),
         "multiply_adds": count_multiply_adds(model),
         "train_accuracy_percent": round(history[-1]["train_accuracy_percent"], 2),
         "validation_accuracy_percent": round(judged["accuracy_percent"], 2),
-        "seconds": round(seconds, 1),
+        "seconds": round(sum(row["seconds"] for row in history), 1),
     }
 
 
@@ -130,14 +132,16 @@ def row_of_card(path: str) -> dict:
     row |= {"seconds": card["train_seconds"], "threads": card["cores"]}
     history = read_history(Path(path).with_suffix(".csv"))
     row["train_accuracy_percent"] = round(history[-1]["train_accuracy_percent"], 2)
+    changes = differences(recipe, PRESETS[card["name"]][1])
+    options = [f"--{k.replace('_', '-')} {v}" for k, v in changes.items()]
     command = f"python -m cifar_helpers.training --preset {card['name']}"
-    return row | {"command": f"{command} --seed {card['seed']}"}
+    return row | {"command": " ".join([command, *options])}
 
 
 def key(row: dict) -> tuple:
     """Rows with the same key are the same run."""
-    names = ("run", "seed", "epochs", "training_images")
-    return tuple(str(row[name]) for name in names)
+    names = ("run", "seed", "epochs", "training_images", "network", "recipe")
+    return tuple(str(row[name]) for name in (*names, "hardware"))
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -149,40 +153,39 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--images", type=int, help="train on fewer, for a quick look")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or mps")
+    parser.add_argument("--source", default="full", help="sample: for a quick look")
     parser.add_argument("--cards", nargs="+", default=[], help="of finished runs")
     parser.add_argument("--out", default=str(runtime.RESULTS / "champion.csv"))
     options = parser.parse_args(arguments)
     path, threads = Path(options.out), torch.get_num_threads()
-    done = {key(row) for row in read_rows(path)}
     for card in options.cards:
         row = row_of_card(card)
-        if key(row) not in done:
+        if key(row) not in map(key, read_rows(path)):
             add_row(path, row, COLUMNS)
     if not options.cards:
         torch.set_num_threads(1)
-        run_all(options, path)
+        run_all(options, path, command_line("ladder", arguments))
         torch.set_num_threads(threads)
 
 
-def run_all(options, path: Path) -> None:
+def run_all(options, path: Path, command: str) -> None:
     """Train what the command asks for and the file lacks."""
-    data = load_cifar10().train
+    data = load_cifar10(source=options.source).train
     training, validation = split(data, validation=len(data) // 10)
     if options.images:
         training = training.subset(slice(options.images))
     device = runtime.pick_device(options.device)
     machine = runtime.describe_machine(device)
     constants = {name: machine[name] for name in ("hardware", "torch")}
-    constants["threads"] = torch.get_num_threads()
-    command = f"python -m tests.benchmarks.ladder --epochs {options.epochs}"
+    constants |= {"threads": torch.get_num_threads(), "command": command}
     for seed, name in product(options.seeds, options.rungs):
-        plan = {"run": name, "seed": seed, "epochs": options.epochs}
-        plan["training_images"] = len(training)
-        if key(plan) in {key(row) for row in read_rows(path)}:
+        network, recipe = plan(name, seed, options.epochs)
+        row = row_of(name, network, recipe, len(training)) | constants
+        if key(row) in map(key, read_rows(path)):
+            print(f"{name}, seed {seed}: in {path.name} already", flush=True)
             continue
-        row = train(name, seed, options.epochs, training, validation, device)
-        constants["command"] = f"{command} --device {options.device} --seeds {seed}"
-        add_row(path, row | constants, COLUMNS)
+        row |= train(network, recipe, training, validation, device)
+        add_row(path, row, COLUMNS)
         print(row, flush=True)
 
 

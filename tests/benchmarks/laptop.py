@@ -18,7 +18,7 @@ from cifar_helpers.data import load_cifar10
 from cifar_helpers.model import count_parameters
 from cifar_helpers.training import PRESETS, evaluate, fit, train_preset
 from tests.benchmarks.resnet8 import ResNet8, ResNet8Config
-from tests.benchmarks.rows import add_row, read_rows
+from tests.benchmarks.rows import add_row, command_line, read_rows
 
 COLUMNS = (
     *("network", "seed", "epochs", "train_seconds", "test_accuracy_percent"),
@@ -26,18 +26,18 @@ COLUMNS = (
 )
 
 
-def train_cpu(seed: int, out: Path) -> dict:
+def train_cpu(seed: int, out: Path, source: str) -> dict:
     """One run of the preset; weights, card and history lie in `out` afterwards."""
-    card = train_preset("cpu", out, seed=seed, device="cpu")
+    card = train_preset("cpu", out, seed=seed, device="cpu", source=source)
     names = ("seed", "train_seconds", "test_accuracy_percent", "parameters")
     row = {name: card[name] for name in names}
     return row | {"network": "cpu", "epochs": card["recipe"]["epochs"]}
 
 
-def train_yardstick(seed: int, out: Path, epochs: int) -> dict:
+def train_yardstick(seed: int, out: Path, source: str, epochs: int) -> dict:
     """One run of ResNet-8, width 24, with the recipe of the preset."""
     recipe = replace(PRESETS["cpu"][1], seed=seed, epochs=epochs)
-    data = load_cifar10()
+    data = load_cifar10(source=source)
     runtime.seed_everything(seed)
     model = ResNet8(ResNet8Config(width=24))
     model, history = fit(model, data.train, recipe, checkpoint=out / "resnet8.part")
@@ -56,6 +56,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.laptop")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--yardstick-epochs", type=int, default=0, help="0: none")
+    parser.add_argument("--source", default="full", help="sample: for a quick look")
     parser.add_argument("--runs", default="runs/laptop", help="folder for weights")
     parser.add_argument("--out", default=str(runtime.RESULTS / "laptop.csv"))
     options = parser.parse_args(arguments)
@@ -69,15 +70,15 @@ def main(arguments: list[str] | None = None) -> None:
     machine = runtime.describe_machine()
     constants = {"cores": machine["cores"], "torch": machine["torch"]}
     constants |= {"cpu": machine["hardware"]}
-    constants["command"] = "python -m tests.benchmarks.laptop"
+    constants["command"] = command_line("laptop", arguments)
     for seed, (name, length) in product(options.seeds, lengths.items()):
         if (name, seed, length) in done:
             continue
-        folder = Path(options.runs) / f"{name}-{seed}"
+        folder = Path(options.runs) / f"{name}-{length}-{seed}"
         if name == "cpu":
-            row = train_cpu(seed, folder)
+            row = train_cpu(seed, folder, options.source)
         else:
-            row = train_yardstick(seed, folder, length)
+            row = train_yardstick(seed, folder, options.source, length)
         add_row(path, row | constants, COLUMNS)
         print(row, flush=True)
 

@@ -1,6 +1,7 @@
 """Results files that grow by a row for each finished run."""
 
 import csv
+import sys
 from pathlib import Path
 
 
@@ -13,11 +14,19 @@ def read_rows(path: Path) -> list[dict]:
 
 
 def add_row(path: Path, row: dict, columns: tuple[str, ...]) -> None:
-    """Append to what is there: several processes may write."""
+    """Append to what is there. Raises ValueError if that has other columns."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    new = not path.exists()
+    old = read_rows(path)
+    if old and tuple(old[0]) != columns:
+        raise ValueError(f"{path} has the columns {tuple(old[0])}: move it away")
     with open(path, "a", newline="") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
-        if new:
+        if file.tell() == 0:
             writer.writeheader()
         writer.writerow(row)
+
+
+def command_line(benchmark: str, arguments: list[str] | None) -> str:
+    """The command that made a row; without `arguments`, those of this process."""
+    options = sys.argv[1:] if arguments is None else arguments
+    return " ".join([f"python -m tests.benchmarks.{benchmark}", *options])

@@ -14,7 +14,6 @@ import copy
 import csv
 import itertools
 import statistics
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -38,6 +37,7 @@ from cifar_helpers.model import (
 )
 from cifar_helpers.training import PRESETS, Trainer
 from tests.benchmarks.resnet8 import ResNet8, ResNet8Config
+from tests.benchmarks.rows import command_line
 
 IMAGES = 2048
 BASES = {  # kind: the subject that ratios are taken to
@@ -47,6 +47,15 @@ BASES = {  # kind: the subject that ratios are taken to
 }
 WORKERS = 2
 CROP_BATCH = 512
+GROUPS = {  # what a training step does: parts of the names of torch's operations
+    "convolutions": ("convolution",),
+    "dilated taps": ("addcmul", "ConvolveByTaps"),
+    "batch norm": ("batch_norm",),
+    "ReLU": ("relu", "clamp_min", "threshold"),
+    "matrix products of Muon and the head": ("mm",),
+    "copies": ("copy", "cat", "clone", "contiguous", "gather", "index"),
+    "additions and products": ("add", "mul", "sub", "div", "lerp", "sum", "mean"),
+}
 
 
 @dataclass
@@ -237,6 +246,38 @@ def inference_subjects(compiled: bool) -> list[Subject]:
     return subjects
 
 
+def profile_rows(data: LabelledImages, steps: int = 8) -> list[dict]:
+    """Where the time of a step goes: our loop, preset `cpu`, images at full size."""
+    network, recipe = PRESETS["cpu"]
+    recipe = replace(recipe, small_share=0.0)
+    running = our_steps(CIFAR10Net(network), recipe, data)
+    images_per_second(running, seconds=0, warmup=4)
+    with torch.profiler.profile() as profile:
+        for _ in range(steps):
+            next(running)
+    times = dict.fromkeys([*GROUPS, "all else"], 0.0)
+    for operation in profile.key_averages():
+        times[group_of(operation.key)] += operation.self_cpu_time_total
+    every = sum(times.values())
+    return [
+        {
+            "subject": f"a step, {name}",
+            "kind": "profile",
+            "threads": torch.get_num_threads(),
+            "share_of_step_percent": 100 * time_of_group / every,
+        }
+        for name, time_of_group in times.items()
+    ]
+
+
+def group_of(operation: str) -> str:
+    """The first of `GROUPS` whose names fit."""
+    for group, parts in GROUPS.items():
+        if any(part in operation for part in parts):
+            return group
+    return "all else"
+
+
 def images_per_second(steps: Iterator[int], seconds: float, warmup: int) -> float:
     """Images divided by the time they took, after some steps that do not count."""
     for _ in range(warmup):
@@ -331,7 +372,7 @@ def main(arguments: list[str] | None = None) -> None:
     subjects = training_subjects(data) + input_subjects(data) + depthwise_subjects()
     subjects += inference_subjects(options.compiled)
     figures = measure(subjects, options.seconds, options.rounds)
-    rows = result_rows(subjects, figures, peaks)
+    rows = result_rows(subjects, figures, peaks) + profile_rows(data)
     for threads, gflops in peaks.items():
         name = f"matrix product, {threads} thread{'s' * (threads > 1)}"
         rows.append({"subject": name, "kind": "peak", "threads": threads})
@@ -339,9 +380,7 @@ def main(arguments: list[str] | None = None) -> None:
     machine = runtime.describe_machine()
     machine = {name: machine[name] for name in ("hardware", "cores", "torch")}
     machine |= {"seconds": options.seconds, "rounds": options.rounds}
-    machine["command"] = "python -m tests.benchmarks.training " + " ".join(
-        arguments if arguments is not None else sys.argv[1:]
-    )
+    machine["command"] = command_line("training", arguments)
     write_rows(rows, Path(options.out), machine)
 
 
