@@ -6,12 +6,14 @@ python -m tests.make_figures
 import csv
 from itertools import accumulate
 from pathlib import Path
+from statistics import mean, stdev
 
 from cifar_helpers import plots, runtime
 from cifar_helpers.data import load_cifar10
 from cifar_helpers.evaluation import collect_predictions, confusion_matrix
 from cifar_helpers.model import CIFAR10Net, load_card, load_pretrained, table_of_sizes
 from cifar_helpers.training import read_history
+from tests.benchmarks.ladder import RUNGS
 
 IMAGES = Path(__file__).resolve().parents[1] / "notebooks" / "images"
 TITLES = {
@@ -82,10 +84,29 @@ def minutes():
     return figure
 
 
+def ladder():
+    """From the baseline to the champion, change by change, in runs of one length."""
+    with open(runtime.RESULTS / "champion.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    accuracies = {
+        name: [
+            float(row["validation_accuracy_percent"])
+            for row in rows
+            if row["run"] == name and row["training_images"] == "45000"
+            if row["epochs"] == "2"
+        ]
+        for name in RUNGS
+    }
+    means = [mean(values) for values in accuracies.values()]
+    errors = [stdev(values) / len(values) ** 0.5 for values in accuracies.values()]
+    unit = "validation accuracy (%) after two passes over 45,000 images"
+    return plots.bars_with_error(RUNGS, means, errors, unit, min(means) - 3)
+
+
 def main() -> None:
     IMAGES.mkdir(exist_ok=True)
     plots.apply_style()
-    for draw in (network, confusion, minutes):
+    for draw in (network, confusion, minutes, ladder):
         path = IMAGES / f"{draw.__name__}.png"
         draw().savefig(path, dpi=150, bbox_inches="tight", metadata={"Software": None})
         print(path.name)

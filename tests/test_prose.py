@@ -25,6 +25,7 @@ GIVEN = {  # numbers that a text sets or cites: exercises, thought examples, pap
     "01_meet_the_data": {"0.25", "0.3", "1.4", "20,000", "30 %", "70 %", "3.3 %"},
     "03_depthwise_separable": {"4.7", "1.3"},  # a section; a rule of thumb
     "06_deconvolution_and_residual": {"25 %", "6.25 %"},  # 4 places of 16, and one
+    "13_same_budget_higher_accuracy": {"1,600", "95.5 %"},  # a subset; the goal
 }
 
 
@@ -74,7 +75,7 @@ def test_numbers_in_a_notebooks_prose_stand_in_its_outputs(path):
     assert not missing, f"in the prose, but in no output: {sorted(missing)}"
 
 
-@pytest.mark.parametrize("name", ["baseline", "cpu"])
+@pytest.mark.parametrize("name", ["baseline", "cpu", "champion"])
 def test_readme_quotes_the_card(name):
     text = README.read_text()
     card = json.loads((runtime.WEIGHTS / f"{name}.json").read_text())
@@ -107,6 +108,29 @@ def test_readme_quotes_the_laptop_runs():
     ours, inputs = ratios["our loop, cpu network"], ratios["input, whole batches"]
     assert f"{float(ours):.1f} times as fast" in text
     assert f"{float(inputs):.0f} times as fast" in text
+
+
+def test_readme_quotes_the_ladder():
+    with open(runtime.RESULTS / "champion.csv", newline="") as file:
+        rows = [r for r in csv.DictReader(file) if r["epochs"] == "2"]
+    text = README.read_text()
+    for name in ("baseline", "Muon", "champion network"):
+        runs = [
+            float(r["validation_accuracy_percent"]) for r in rows if r["run"] == name
+        ]
+        assert len(runs) >= 2
+        assert f"{statistics.mean(runs):.1f} %" in text, name
+
+
+def test_every_finished_run_stands_in_the_champions_file():
+    with open(runtime.RESULTS / "champion.csv", newline="") as file:
+        rows = {r["run"]: r for r in csv.DictReader(file) if r["test_accuracy_percent"]}
+    for name in ("baseline", "cpu", "champion"):
+        card = json.loads((runtime.WEIGHTS / f"{name}.json").read_text())
+        assert (
+            float(rows[name]["test_accuracy_percent"]) == card["test_accuracy_percent"]
+        )
+        assert float(rows[name]["seconds"]) == card["train_seconds"]
 
 
 def test_readme_lists_every_notebook_with_its_time():

@@ -60,7 +60,8 @@ def test_named_device_is_picked(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "cuda, name", [(0, "cuda"), (0, "mps"), (2, "cuda:2"), (2, "gpu"), (0, ""), (2, "cuda:x")]
+    "cuda, name",
+    [(0, "cuda"), (0, "mps"), (2, "cuda:2"), (2, "gpu"), (0, ""), (2, "cuda:x")],
 )
 def test_absent_device_is_explained(monkeypatch, cuda, name):
     pretend(monkeypatch, cuda)
