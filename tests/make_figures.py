@@ -3,7 +3,6 @@
 python -m tests.make_figures
 """
 
-import csv
 from itertools import accumulate
 from pathlib import Path
 from statistics import mean, stdev
@@ -14,6 +13,7 @@ from cifar_helpers.evaluation import collect_predictions, confusion_matrix
 from cifar_helpers.model import CIFAR10Net, load_card, load_pretrained, table_of_sizes
 from cifar_helpers.training import read_history
 from tests.benchmarks.ladder import RUNGS
+from tests.benchmarks.rows import read_rows
 
 IMAGES = Path(__file__).resolve().parents[1] / "notebooks" / "images"
 TITLES = {
@@ -67,8 +67,8 @@ def minutes():
         left.set(xlabel="minutes of training on two CPU cores", ylim=(30, 95))
         left.set(ylabel="accuracy on augmented images (%)")
         left.legend(loc="lower right")
-        with open(runtime.RESULTS / "throughput.csv", newline="") as file:
-            rates = {r["subject"]: r["images_per_second"] for r in csv.DictReader(file)}
+        rows = read_rows(runtime.RESULTS / "throughput.csv")
+        rates = {row["subject"]: row["images_per_second"] for row in rows}
         subjects = {  # label: subject
             "our loop": "our loop, cpu network",
             "the same,\ntextbook loop": "plain loop, cpu network",
@@ -86,8 +86,7 @@ def minutes():
 
 def ladder():
     """From the baseline to the champion, change by change, in runs of one length."""
-    with open(runtime.RESULTS / "champion.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_rows(runtime.RESULTS / "champion.csv")
     accuracies = {
         name: [
             float(row["validation_accuracy_percent"])

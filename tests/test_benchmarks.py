@@ -1,6 +1,5 @@
 """The benchmark works and adds up; how fast the machine is does not matter here."""
 
-import csv
 import json
 from dataclasses import replace
 
@@ -18,6 +17,7 @@ from cifar_helpers.training import PRESETS
 from tests.benchmarks import ladder, laptop
 from tests.benchmarks import training as benchmark
 from tests.benchmarks.resnet8 import ResNet8, ResNet8Config
+from tests.benchmarks.rows import read_rows
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +27,7 @@ def rows(tmp_path_factory):
     threads = torch.get_num_threads()
     benchmark.main(["--seconds", "0.1", "--rounds", "1", "--out", str(path)])
     assert torch.get_num_threads() == threads
-    with open(path, newline="") as file:
-        return {row["subject"]: row for row in csv.DictReader(file)}
+    return {row["subject"]: row for row in read_rows(path)}
 
 
 def test_every_preset_is_measured_in_both_loops(rows):
@@ -126,14 +125,14 @@ def test_ladder_rows_are_kept_and_not_repeated(tmp_path):
     command += ["--source", "sample", "--out", str(path), "--seeds"]
     ladder.main([*command, "0"])
     assert torch.get_num_threads() == threads
-    (row,) = ladder.read_rows(path)
+    (row,) = read_rows(path)
     assert (row["run"], row["epochs"], row["training_images"]) == ("Muon", "1", "256")
     assert 0 <= float(row["validation_accuracy_percent"]) <= 100
     assert row["test_accuracy_percent"] == ""
     assert json.loads(row["recipe"])["optimizer"] == "muon"
     assert row["command"].startswith("python -m tests.benchmarks.ladder --rungs Muon")
     ladder.main([*command, "0", "1"])
-    assert [row["seed"] for row in ladder.read_rows(path)] == ["0", "1"]
+    assert [row["seed"] for row in read_rows(path)] == ["0", "1"]
 
 
 def test_finished_runs_join_the_ladder_by_their_cards(tmp_path):
@@ -141,7 +140,7 @@ def test_finished_runs_join_the_ladder_by_their_cards(tmp_path):
     card = str(runtime.WEIGHTS / "baseline.json")
     for _ in range(2):
         ladder.main(["--cards", card, "--out", str(path)])
-    (row,) = ladder.read_rows(path)
+    (row,) = read_rows(path)
     facts = load_card("baseline")
     assert row["run"] == "baseline" and int(row["epochs"]) == facts["recipe"]["epochs"]
     assert float(row["test_accuracy_percent"]) == facts["test_accuracy_percent"]
@@ -158,10 +157,10 @@ def test_long_runs_give_a_row_each(tmp_path, monkeypatch):
     command = ["--seeds", "0", "--yardstick-epochs", "1", "--out", str(path)]
     command += ["--runs", str(tmp_path), "--source", "sample"]
     laptop.main(command)
-    ours, yardstick = laptop.read_rows(path)
+    ours, yardstick = read_rows(path)
     assert (ours["network"], yardstick["network"]) == ("cpu", "resnet8-24")
     card = json.loads((tmp_path / "cpu-1-0" / "cpu.json").read_text())
     assert float(ours["test_accuracy_percent"]) == card["test_accuracy_percent"]
     assert float(ours["train_seconds"]) == card["train_seconds"] > 0
     laptop.main(command)
-    assert len(laptop.read_rows(path)) == 2
+    assert len(read_rows(path)) == 2

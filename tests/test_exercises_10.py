@@ -4,11 +4,9 @@ import math
 
 import pytest
 import torch
+from verdicts import empty, wrong
 
 from cifar_helpers import checks
-
-
-def empty(*arguments): ...
 
 
 @pytest.mark.parametrize(
@@ -17,12 +15,6 @@ def empty(*arguments): ...
 )
 def test_stub_is_not_yet_solved(check):
     assert check(empty).status == "not yet"
-
-
-def wrong(verdict, *words):
-    assert verdict.status == "wrong", verdict
-    for word in words:
-        assert word in verdict.message, verdict
 
 
 def windowed_schedule(step, steps, warmup_steps):

@@ -1,6 +1,5 @@
 """Numbers that prose quotes stand in an output, a card or a results file."""
 
-import csv
 import json
 import re
 import statistics
@@ -13,6 +12,7 @@ from execute_notebooks import TIMES, all_notebooks
 from cifar_helpers import runtime
 from cifar_helpers.model import CIFAR10Net, count_multiply_adds, count_parameters
 from cifar_helpers.training import PRESETS
+from tests.benchmarks.rows import read_rows
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 NUMBER = re.compile(r"(?<![\w.,])\d[\d,]*(?:\.\d+)?(?:\s?%)?(?![\w])")
@@ -90,8 +90,7 @@ def test_readme_quotes_the_card(name):
 
 
 def test_readme_quotes_the_laptop_runs():
-    with open(runtime.RESULTS / "laptop.csv", newline="") as file:
-        runs = list(csv.DictReader(file))
+    runs = read_rows(runtime.RESULTS / "laptop.csv")
     ours, yardstick = (
         [float(r["test_accuracy_percent"]) for r in runs if r["network"] == name]
         for name in ("cpu", "resnet8-24")
@@ -103,16 +102,16 @@ def test_readme_quotes_the_laptop_runs():
     assert f"{min(ours):.2f} to {max(ours):.2f} %" in text
     assert f"at most {longest:.0f} s" in text
     assert f"{statistics.mean(yardstick):.2f} %" in text
-    with open(runtime.RESULTS / "throughput.csv", newline="") as file:
-        ratios = {r["subject"]: r["ratio_to_plain_loop"] for r in csv.DictReader(file)}
+    rates = read_rows(runtime.RESULTS / "throughput.csv")
+    ratios = {r["subject"]: r["ratio_to_plain_loop"] for r in rates}
     ours, inputs = ratios["our loop, cpu network"], ratios["input, whole batches"]
     assert f"{float(ours):.1f} times as fast" in text
     assert f"{float(inputs):.0f} times as fast" in text
 
 
 def test_readme_quotes_the_ladder():
-    with open(runtime.RESULTS / "champion.csv", newline="") as file:
-        rows = [r for r in csv.DictReader(file) if r["epochs"] == "2"]
+    rows = read_rows(runtime.RESULTS / "champion.csv")
+    rows = [row for row in rows if row["epochs"] == "2"]
     text = README.read_text()
     for name in ("baseline", "Muon", "champion network"):
         runs = [
@@ -123,8 +122,8 @@ def test_readme_quotes_the_ladder():
 
 
 def test_every_finished_run_stands_in_the_champions_file():
-    with open(runtime.RESULTS / "champion.csv", newline="") as file:
-        rows = {r["run"]: r for r in csv.DictReader(file) if r["test_accuracy_percent"]}
+    rows = read_rows(runtime.RESULTS / "champion.csv")
+    rows = {row["run"]: row for row in rows if row["test_accuracy_percent"]}
     for name in ("baseline", "cpu", "champion"):
         card = json.loads((runtime.WEIGHTS / f"{name}.json").read_text())
         assert (
@@ -135,8 +134,7 @@ def test_every_finished_run_stands_in_the_champions_file():
 
 def test_readme_lists_every_notebook_with_its_time():
     text = README.read_text()
-    with open(TIMES, newline="") as file:
-        seconds = {row["notebook"]: int(row["seconds"]) for row in csv.DictReader(file)}
+    seconds = {row["notebook"]: int(row["seconds"]) for row in read_rows(TIMES)}
     for path in all_notebooks():
         line = next(line for line in text.split("\n") if f"{path.name})" in line)
         assert line.endswith(f"| {seconds[path.stem]} s |"), line

@@ -30,4 +30,4 @@ def add_row(path: Path, row: dict, columns: tuple[str, ...]) -> None:
 def command_line(benchmark: str, arguments: list[str] | None) -> str:
     """The command that made a row; without `arguments`, those of this process."""
     options = sys.argv[1:] if arguments is None else arguments
-    return " ".join([f"python -m tests.benchmarks.{benchmark}", shlex.join(options)])
+    return shlex.join(["python", "-m", f"tests.benchmarks.{benchmark}", *options])
