@@ -125,7 +125,7 @@ CPU_RECIPE = TrainConfig(
     whitened=True,
     average_decay=0.99,
     crop_padding=2,
-    small_share=0.6,
+    small_share=0.65,
 )
 CHAMPION_NETWORK = replace(  # wider and deeper on the same 16 x 16 maps
     CPU_NETWORK,

@@ -106,6 +106,8 @@ def test_readme_quotes_the_laptop_runs():
     ratios = {r["subject"]: r["ratio_to_plain_loop"] for r in rates}
     ours, inputs = ratios["our loop, cpu network"], ratios["input, whole batches"]
     assert f"{float(ours):.1f} times as fast" in text
+    small = float(ratios["our loop, cpu network, 24 x 24"])
+    assert f"{small:.1f} times while the images are small" in text
     assert f"{float(inputs):.0f} times as fast" in text
 
 

@@ -49,6 +49,7 @@ RUNGS = {  # name: (changes of the network, of the recipe), on top of the rung b
 }
 DETOURS = {  # name: the same, on top of the last rung
     "crops by 2 pixels": ({}, {"crop_padding": 2}),
+    "cutout": ({}, {"cutout_size": 8}),
     "mixup": ({}, {"mixup_alpha": 0.2}),
     "no label smoothing": ({}, {"label_smoothing": 0.0}),
     "batches of 64": ({}, {"batch_size": 64, "learning_rate": 0.07}),

@@ -172,7 +172,7 @@ def inference_steps(model: nn.Module, batch: int) -> Iterator[int]:
         yield batch
 
 
-def training_subjects(data: LabelledImages) -> list[Subject]:
+def training_subjects(data: LabelledImages, compiled: bool) -> list[Subject]:
     """Our loop, the textbook's, and the yardstick."""
     subjects = []
     for name, (network, recipe) in PRESETS.items():
@@ -189,10 +189,14 @@ def training_subjects(data: LabelledImages) -> list[Subject]:
         steps = plain_steps(textbook(model), recipe, data)
         title = f"plain loop, {name} network"
         subjects.append(Subject(title, "training", steps, model))
+    network, recipe = PRESETS["cpu"]
+    whole = replace(recipe, small_share=0.0)
+    if compiled:
+        steps = our_steps(CIFAR10Net(network), replace(whole, compile=True), data)
+        subjects.append(Subject("our loop, cpu network, compiled", "training", steps))
     for title, width in (("MLPerf Tiny", 16), ("widened", 24)):
         model = ResNet8(ResNet8Config(width=width))
-        recipe = replace(PRESETS["cpu"][1], small_share=0.0)
-        steps = our_steps(model, recipe, data)
+        steps = our_steps(model, whole, data)
         name = f"our loop, ResNet-8, {title}"
         subjects.append(Subject(name, "training", steps, model))
     return subjects
@@ -370,8 +374,8 @@ def main(arguments: list[str] | None = None) -> None:
     every, data = torch.get_num_threads(), random_images()
     peaks = {n: peak_gflops(options.seconds / 2, n) for n in {1, every}}
     torch.set_num_threads(every)
-    subjects = training_subjects(data) + input_subjects(data) + depthwise_subjects()
-    subjects += inference_subjects(options.compiled)
+    subjects = training_subjects(data, options.compiled) + input_subjects(data)
+    subjects += depthwise_subjects() + inference_subjects(options.compiled)
     figures = measure(subjects, options.seconds, options.rounds)
     rows = result_rows(subjects, figures, peaks) + profile_rows(data)
     for threads, gflops in peaks.items():
