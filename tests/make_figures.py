@@ -12,7 +12,7 @@ from cifar_helpers.data import load_cifar10
 from cifar_helpers.evaluation import collect_predictions, confusion_matrix
 from cifar_helpers.model import CIFAR10Net, load_card, load_pretrained, table_of_sizes
 from cifar_helpers.training import read_history
-from tests.benchmarks.ladder import RUNGS
+from tests.benchmarks.ladder import RUNGS, short_runs
 from tests.benchmarks.rows import read_rows
 
 IMAGES = Path(__file__).resolve().parents[1] / "notebooks" / "images"
@@ -86,16 +86,8 @@ def minutes():
 
 def ladder():
     """From the baseline to the champion, change by change, in runs of one length."""
-    rows = read_rows(runtime.RESULTS / "champion.csv")
-    accuracies = {
-        name: [
-            float(row["validation_accuracy_percent"])
-            for row in rows
-            if row["run"] == name and row["training_images"] == "45000"
-            if row["epochs"] == "2"
-        ]
-        for name in RUNGS
-    }
+    runs = short_runs(runtime.RESULTS / "champion.csv")
+    accuracies = {name: runs[name] for name in RUNGS}
     means = [mean(values) for values in accuracies.values()]
     errors = [stdev(values) / len(values) ** 0.5 for values in accuracies.values()]
     unit = "validation accuracy (%) after two passes over 45,000 images"

@@ -12,6 +12,7 @@ from execute_notebooks import TIMES, all_notebooks
 from cifar_helpers import runtime
 from cifar_helpers.model import CIFAR10Net, count_multiply_adds, count_parameters
 from cifar_helpers.training import PRESETS
+from tests.benchmarks.ladder import short_runs
 from tests.benchmarks.rows import read_rows
 
 README = Path(__file__).resolve().parents[1] / "README.md"
@@ -112,15 +113,11 @@ def test_readme_quotes_the_laptop_runs():
 
 
 def test_readme_quotes_the_ladder():
-    rows = read_rows(runtime.RESULTS / "champion.csv")
-    rows = [row for row in rows if row["epochs"] == "2"]
+    runs = short_runs(runtime.RESULTS / "champion.csv")
     text = README.read_text()
     for name in ("baseline", "Muon", "champion network"):
-        runs = [
-            float(r["validation_accuracy_percent"]) for r in rows if r["run"] == name
-        ]
-        assert len(runs) >= 2
-        assert f"{statistics.mean(runs):.1f} %" in text, name
+        assert len(runs[name]) >= 2
+        assert f"{statistics.mean(runs[name]):.1f} %" in text, name
 
 
 def test_every_finished_run_stands_in_the_champions_file():

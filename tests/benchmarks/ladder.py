@@ -145,6 +145,16 @@ def key(row: dict) -> tuple:
     return tuple(str(row[name]) for name in (*names, "hardware"))
 
 
+def short_runs(path: Path) -> dict[str, list[float]]:
+    """Validation accuracies by run: two passes over 45,000 images, one per seed."""
+    accuracies = {}
+    for row in read_rows(path):
+        if (row["epochs"], row["training_images"]) == ("2", "45000"):
+            reached = float(row["validation_accuracy_percent"])
+            accuracies.setdefault(row["run"], []).append(reached)
+    return accuracies
+
+
 def main(arguments: list[str] | None = None) -> None:
     """See the module's docstring."""
     names, default = [*RUNGS, *DETOURS, *FOR_A_GPU], [*RUNGS, *DETOURS]
