@@ -137,7 +137,7 @@ CHAMPION_NETWORK = replace(  # wider and deeper on the same 16 x 16 maps
     out_channels=160,
 )
 CHAMPION_RECIPE = replace(
-    CPU_RECIPE, epochs=40, average_decay=0.998, crop_padding=4, small_share=0.5
+    CPU_RECIPE, epochs=72, average_decay=0.998, crop_padding=4, small_share=0.5
 )
 PRESETS = {  # name: (network, recipe)
     "baseline": (NetConfig(), TrainConfig()),
