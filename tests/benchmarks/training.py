@@ -35,7 +35,7 @@ from cifar_helpers.model import (
     count_parameters,
     load_pretrained,
 )
-from cifar_helpers.training import PRESETS, Trainer
+from cifar_helpers.training import PRESETS, TrainConfig, Trainer
 from tests.benchmarks.resnet8 import ResNet8, ResNet8Config
 from tests.benchmarks.rows import command_line
 
@@ -172,13 +172,17 @@ def inference_steps(model: nn.Module, batch: int) -> Iterator[int]:
         yield batch
 
 
+def at_full_size(recipe: TrainConfig, compiled: bool = False) -> TrainConfig:
+    """The recipe with images of 32 x 32 from its first step on."""
+    return replace(recipe, small_share=0.0, compile=compiled)
+
+
 def training_subjects(data: LabelledImages, compiled: bool) -> list[Subject]:
     """Our loop, the textbook's, and the yardstick."""
     subjects = []
     for name, (network, recipe) in PRESETS.items():
         model = CIFAR10Net(network)
-        whole = replace(recipe, compile=False, small_share=0.0)  # full-size images
-        ours = our_steps(copy.deepcopy(model), whole, data)
+        ours = our_steps(copy.deepcopy(model), at_full_size(recipe), data)
         subjects.append(Subject(f"our loop, {name} network", "training", ours, model))
         if recipe.small_share:
             steps = our_steps(copy.deepcopy(model), recipe, data)  # the run's first
@@ -190,13 +194,13 @@ def training_subjects(data: LabelledImages, compiled: bool) -> list[Subject]:
         title = f"plain loop, {name} network"
         subjects.append(Subject(title, "training", steps, model))
     network, recipe = PRESETS["cpu"]
-    whole = replace(recipe, small_share=0.0)
     if compiled:
-        steps = our_steps(CIFAR10Net(network), replace(whole, compile=True), data)
+        whole = at_full_size(recipe, compiled=True)
+        steps = our_steps(CIFAR10Net(network), whole, data)
         subjects.append(Subject("our loop, cpu network, compiled", "training", steps))
     for title, width in (("MLPerf Tiny", 16), ("widened", 24)):
         model = ResNet8(ResNet8Config(width=width))
-        steps = our_steps(model, whole, data)
+        steps = our_steps(model, at_full_size(recipe), data)
         name = f"our loop, ResNet-8, {title}"
         subjects.append(Subject(name, "training", steps, model))
     return subjects
@@ -253,8 +257,7 @@ def inference_subjects(compiled: bool) -> list[Subject]:
 def profile_rows(data: LabelledImages, steps: int = 8) -> list[dict]:
     """Where the time of a step goes: our loop, preset `cpu`, images at full size."""
     network, recipe = PRESETS["cpu"]
-    recipe = replace(recipe, small_share=0.0)
-    running = our_steps(CIFAR10Net(network), recipe, data)
+    running = our_steps(CIFAR10Net(network), at_full_size(recipe), data)
     for _ in range(4):  # the first steps only set things up
         next(running)
     with torch.profiler.profile() as profile:
