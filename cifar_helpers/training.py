@@ -69,6 +69,7 @@ class TrainConfig:
     mixup_alpha: float = 0.0  # 0 for none
     small_share: float = 0.0  # of all steps, the first ones, are done on small images
     small_size: int = 24  # pixels of the small images
+    easy_share: float = 0.0  # of the images, those of lowest loss, left out afterwards
     precision: str = "auto"  # "float32", "bfloat16", or the faster on this device
     compile: bool = False  # torch.compile: needs a C compiler
     seed: int = 0
@@ -85,7 +86,7 @@ class TrainConfig:
         for name in (*positive, "learning_rate", "other_learning_rate"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
-        shares = ("warmup_share", "small_share", "label_smoothing")
+        shares = ("warmup_share", "small_share", "easy_share", "label_smoothing")
         for name in (*shares, "momentum", "average_decay"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be in [0, 1), not {getattr(self, name)}")
@@ -125,7 +126,8 @@ CPU_RECIPE = TrainConfig(
     whitened=True,
     average_decay=0.99,
     crop_padding=2,
-    small_share=0.65,
+    small_share=0.7,
+    easy_share=0.33,
 )
 CHAMPION_NETWORK = replace(  # wider and deeper on the same 16 x 16 maps
     CPU_NETWORK,
@@ -137,7 +139,12 @@ CHAMPION_NETWORK = replace(  # wider and deeper on the same 16 x 16 maps
     out_channels=160,
 )
 CHAMPION_RECIPE = replace(
-    CPU_RECIPE, epochs=72, average_decay=0.998, crop_padding=4, small_share=0.5
+    CPU_RECIPE,
+    epochs=72,
+    average_decay=0.998,
+    crop_padding=4,
+    small_share=0.5,
+    easy_share=0.0,
 )
 PRESETS = {  # name: (network, recipe)
     "baseline": (NetConfig(), TrainConfig()),
@@ -173,24 +180,25 @@ class Trainer:
         )
         self.generator = torch.Generator(self.device).manual_seed(config.seed)
         self.small_steps = round(config.small_share * steps)
+        self.image_losses = None  # (images,), each one's loss when it was last seen
         self.dtype = runtime.autocast_dtype(self.device)
         if config.precision != "auto":
             self.dtype = getattr(torch, config.precision)
         self.step = 0
 
     def train_step(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """One update from uint8 images; returns the mean loss and the right answers."""
+        """One update from uint8 images; the loss of each (N,), how many were right."""
         inputs, targets = self.augmented(images, labels)
         with self.autocast():
             log_probabilities = self.forward(inputs)  # (N, 10)
-        loss = soft_cross_entropy(log_probabilities.float(), targets)
+        losses = soft_cross_entropy(log_probabilities.float(), targets)  # (N,)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        losses.mean().backward()
         self.optimizer.step()
         self.scheduler.step()
         self.averaged.update_parameters(self.model)
         self.step += 1
-        return loss.detach(), (log_probabilities.argmax(1) == labels).sum()
+        return losses.detach(), (log_probabilities.argmax(1) == labels).sum()
 
     def augmented(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Float inputs (N, 3, 32, 32), or smaller, and target probabilities."""
@@ -209,6 +217,26 @@ class Trainer:
         targets = augment.one_hot(labels, self.model.config.classes, c.label_smoothing)
         return augment.mixup(inputs, targets, c.mixup_alpha, draw)
 
+    def draw_order(self, images: int) -> Tensor:
+        """Which of so many images to look at in an epoch, and in which order (images,).
+
+        All of them, shuffled. With `easy_share`, as soon as images are no longer made
+        small and each has been seen: those with the highest losses, shuffled again and
+        again until there are as many (after Jiang et al. 2019, arXiv:1910.00762).
+        """
+        if self.image_losses is None:
+            self.image_losses = torch.full((images,), math.inf, device=self.device)
+        chosen = torch.arange(images, device=self.device)
+        all_seen = self.image_losses.isfinite().all()
+        if self.config.easy_share and self.step >= self.small_steps and all_seen:
+            easiest_first = self.image_losses.argsort(stable=True)
+            easy = round(self.config.easy_share * images)
+            chosen = easiest_first[min(easy, images - 1) :]
+        count, passes = len(chosen), math.ceil(images / len(chosen))
+        draw = {"generator": self.generator, "device": self.device}
+        orders = [chosen[torch.randperm(count, **draw)] for _ in range(passes)]
+        return torch.cat(orders)[:images]
+
     def autocast(self):
         """Runs matrix products in `self.dtype`; does nothing for float32."""
         enabled = self.dtype != torch.float32
@@ -226,6 +254,7 @@ class Trainer:
             "generator": self.generator.get_state(),
             "torch_generator": torch.get_rng_state(),  # dropout draws from it, or from
             "cuda_generator": torch.cuda.get_rng_state(self.device) if cuda else None,
+            "image_losses": self.image_losses,
             "step": self.step,
         }
 
@@ -234,6 +263,8 @@ class Trainer:
         for name in ("model", "averaged", "optimizer", "scheduler"):
             getattr(self, name).load_state_dict(state[name])
         self.step = state["step"]
+        if state["image_losses"] is not None:
+            self.image_losses = state["image_losses"].to(self.device)
         if state["device"] == self.device.type:
             self.generator.set_state(state["generator"])
             torch.set_rng_state(state["torch_generator"])
@@ -263,12 +294,14 @@ def whiten_filters(conv: nn.Conv2d, images: Tensor) -> None:
 
 
 def soft_cross_entropy(log_probabilities: Tensor, targets: Tensor) -> Tensor:
-    """Mean over the batch of -sum(targets * log_probabilities), both (N, classes)."""
-    return -(targets * log_probabilities).sum(dim=1).mean()
+    """Each image's -sum(targets * log_probabilities), (N,), from two (N, classes)."""
+    return -(targets * log_probabilities).sum(dim=1)
 
 
-def train_one_epoch(trainer: Trainer, batches: Batches, progress=None) -> dict:
-    """One pass over the data; sums are divided once: a short last batch counts right.
+def train_one_epoch(trainer: Trainer, data: LabelledImages, progress=None) -> dict:
+    """As many images as `data` has, usually each once, in the order the trainer draws.
+
+    Sums are divided once, at the end: a short last batch counts right.
 
     Returns `seconds`, `learning_rate` (after the last step), `train_loss` and
     `train_accuracy_percent` (both while training, on augmented images). Raises
@@ -278,24 +311,25 @@ def train_one_epoch(trainer: Trainer, batches: Batches, progress=None) -> dict:
     trainer.model.train()
     loss_sum = torch.zeros((), device=trainer.device)
     correct = torch.zeros((), dtype=torch.int64, device=trainer.device)
-    seen, losses = 0, []
-    for images, labels in batches:
-        loss, right = trainer.train_step(images, labels)
-        loss_sum += loss * len(labels)
+    sums = []
+    for index in trainer.draw_order(len(data)).split(trainer.config.batch_size):
+        images, labels = (t.index_select(0, index) for t in (data.images, data.labels))
+        losses, right = trainer.train_step(images, labels)  # (N,), ()
+        trainer.image_losses[index] = losses
+        sums.append(losses.sum())
+        loss_sum += sums[-1]
         correct += right
-        seen += len(labels)
-        losses.append(loss)
-        if len(losses) == CHECK_EVERY:
-            _check_finite(losses, trainer)
-            losses.clear()
+        if len(sums) == CHECK_EVERY:
+            _check_finite(sums, trainer)
+            sums.clear()
         if progress is not None:
             progress.update(len(labels))
-    _check_finite(losses, trainer)
+    _check_finite(sums, trainer)
     return {
         "seconds": time.perf_counter() - started,
         "learning_rate": trainer.scheduler.get_last_lr()[0],
-        "train_loss": loss_sum.item() / seen,
-        "train_accuracy_percent": 100 * correct.item() / seen,
+        "train_loss": loss_sum.item() / len(data),
+        "train_accuracy_percent": 100 * correct.item() / len(data),
     }
 
 
@@ -360,11 +394,11 @@ def _speed(trainer: Trainer, data: LabelledImages, seconds: float) -> float:
     batches = itertools.chain.from_iterable(passes)
     trainer.model.train()
     for images, labels in itertools.islice(batches, 2):
-        trainer.train_step(images, labels)[0].item()  # .item() waits for a GPU
+        trainer.train_step(images, labels)[1].item()  # .item() waits for a GPU
     started, images_seen, steps = time.perf_counter(), 0, 0
     while steps < 2 or time.perf_counter() - started < seconds:
         images, labels = next(batches)
-        trainer.train_step(images, labels)[0].item()
+        trainer.train_step(images, labels)[1].item()
         images_seen += len(labels)
         steps += 1
     return images_seen / (time.perf_counter() - started)
@@ -395,13 +429,10 @@ def fit(
         whiten_filters(model.initial.conv, data.images[:5000])
     trainer = Trainer(model, config, steps)
     history = _resume(trainer, checkpoint, len(data))
-    batches = Batches(
-        data, config.batch_size, shuffle=True, generator=trainer.generator
-    )
     total, done = config.epochs * len(data), len(history) * len(data)
     with tqdm(total=total, initial=done, unit=" images", unit_scale=True) as progress:
         for epoch in range(len(history) + 1, config.epochs + 1):
-            row = {"epoch": epoch, **train_one_epoch(trainer, batches, progress)}
+            row = {"epoch": epoch, **train_one_epoch(trainer, data, progress)}
             if validation is not None:
                 result = evaluate(trainer.averaged.module, validation)
                 row |= {f"validation_{name}": result[name] for name in result}

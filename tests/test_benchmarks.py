@@ -100,6 +100,9 @@ def test_ladder_leads_from_the_baseline_to_the_champion():
     assert network == champion_network
     assert replace(recipe, epochs=champion_recipe.epochs) == champion_recipe
     assert ladder.configurations("small images first")[0] == PRESETS["cpu"][0]
+    assert ladder.configurations("cpu") == PRESETS["cpu"]
+    every_image = ladder.configurations("cpu, every image")
+    assert every_image == (PRESETS["cpu"][0], replace(PRESETS["cpu"][1], easy_share=0))
 
 
 @pytest.mark.parametrize("name", [*ladder.RUNGS, *ladder.DETOURS, *ladder.FOR_A_GPU])

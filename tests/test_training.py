@@ -103,6 +103,7 @@ def same(first, second):
         ({"crop_padding": 4.0}, "crop_padding must be an int, not 4.0"),
         ({"cutout_size": -1}, "cutout_size must not be negative"),
         ({"small_share": 1.0}, r"small_share must be in \[0, 1\), not 1.0"),
+        ({"easy_share": -0.5}, r"easy_share must be in \[0, 1\), not -0.5"),
         ({"small_size": 0}, "small_size must be above 0, not 0"),
         ({"other_learning_rate": 0.0}, "other_learning_rate must be above 0"),
         ({"other_weight_decay": -1.0}, "other_weight_decay must not be negative"),
@@ -129,7 +130,7 @@ def test_rate_is_applied_at_every_step(few):
         rates.extend({group["lr"] for group in optimizer.param_groups})
 
     trainer.optimizer.register_step_pre_hook(note_rates)
-    rows = [train_one_epoch(trainer, Batches(few, 8)) for _ in range(2)]
+    rows = [train_one_epoch(trainer, few) for _ in range(2)]
     assert rates == [0.05 * rate_factor(s, 6, 0.3) for s in range(6)]
     assert [row["learning_rate"] for row in rows] == [
         0.05 * rate_factor(s, 6, 0.3) for s in (3, 6)
@@ -190,6 +191,61 @@ def test_first_steps_see_small_images(few):
     assert sizes == [(16, 16), (16, 16), (32, 32), (32, 32)]
 
 
+# ---- which images to look at ---------------------------------------------------------
+
+
+def test_hardest_images_come_again_until_there_are_as_many(few):
+    """Fourteen of twenty: all of them once, then six of them again."""
+    trainer = Trainer(network(), replace(QUICK, easy_share=0.3), steps=6)
+    assert sorted(trainer.draw_order(20).tolist()) == list(range(20))  # none is known
+    trainer.image_losses = torch.tensor([float(7 * i % 20) for i in range(20)])
+    hardest = {i for i in range(20) if 7 * i % 20 >= 6}
+    order = trainer.draw_order(20).tolist()
+    assert len(order) == 20 and len(set(order[14:])) == 6
+    assert set(order[:14]) == hardest >= set(order[14:])
+    assert order[:14] != sorted(order[:14]) and order != trainer.draw_order(20).tolist()
+
+
+def test_no_image_is_left_out_while_images_are_small_or_unknown(few):
+    config = replace(QUICK, easy_share=0.5, small_share=0.5)
+    trainer = Trainer(network(), config, steps=6)
+    trainer.image_losses = torch.arange(20.0)
+    for step, kept in ((0, 20), (2, 20), (3, 10)):
+        trainer.step = step
+        assert len(set(trainer.draw_order(20).tolist())) == kept
+    trainer.image_losses[4] = math.inf
+    assert len(set(trainer.draw_order(20).tolist())) == 20
+    everything = Trainer(network(), QUICK, steps=6)
+    everything.image_losses = torch.arange(20.0)
+    assert sorted(everything.draw_order(20).tolist()) == list(range(20))
+
+
+def test_an_epoch_remembers_the_loss_of_each_image(few):
+    config = TrainConfig(batch_size=20, learning_rate=1e-30, label_smoothing=0, **PLAIN)
+    model = network()
+    output = copy.deepcopy(model).train()(normalise(few.images))
+    trainer = Trainer(model, config, 1)
+    train_one_epoch(trainer, few)
+    expected = F.nll_loss(output, few.labels, reduction="none")
+    torch.testing.assert_close(trainer.image_losses, expected.detach())
+
+
+def test_a_run_leaves_the_easy_images_out(few, monkeypatch):
+    """Three epochs: one of small images, then two without the easiest four fifths."""
+    seen, step = [], Trainer.train_step
+
+    def note(trainer, images, labels):
+        seen.extend(images.flatten(1).double().mean(1).tolist())  # tells them apart
+        return step(trainer, images, labels)
+
+    monkeypatch.setattr(Trainer, "train_step", note)
+    config = replace(QUICK, epochs=3, small_share=1 / 3, easy_share=0.8)
+    _, history = fit(network(), few, config)
+    assert len(history) == 3 and len(seen) == 60
+    epochs = [len(set(seen[start : start + 20])) for start in (0, 20, 40)]
+    assert epochs == [20, 4, 4]
+
+
 # ---- speed ---------------------------------------------------------------------------
 
 
@@ -237,7 +293,9 @@ def test_loss_is_the_cross_entropy(smoothing):
     labels = torch.randint(0, 10, (12,), generator=generator)
     targets = augment.one_hot(labels, 10, smoothing)
     got = soft_cross_entropy(logits.log_softmax(1), targets)
-    expected = F.cross_entropy(logits, labels, label_smoothing=smoothing)
+    expected = F.cross_entropy(
+        logits, labels, label_smoothing=smoothing, reduction="none"
+    )
     torch.testing.assert_close(got, expected)
 
 
@@ -247,14 +305,14 @@ def test_short_last_batch_counts_by_its_images(few):
     config = TrainConfig(batch_size=8, learning_rate=1e-30, label_smoothing=0, **PLAIN)
     model = network()
     by_hand = copy.deepcopy(model).train()
-    row = train_one_epoch(Trainer(model, config, 2), Batches(data, 8))
+    row = train_one_epoch(Trainer(model, config, 2), data)
+    order = torch.randperm(10, generator=torch.Generator().manual_seed(config.seed))
+    images, labels = data.images[order], data.labels[order]
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (MEAN, STD))
     losses, correct = [], 0
     for part in (slice(0, 8), slice(8, 10)):
-        output = by_hand((data.images[part] / 255 - mean) / std)
-        for line, label in zip(
-            output.tolist(), data.labels[part].tolist(), strict=True
-        ):
+        output = by_hand((images[part] / 255 - mean) / std)
+        for line, label in zip(output.tolist(), labels[part].tolist(), strict=True):
             losses.append(-line[label])
             correct += max(range(10), key=line.__getitem__) == label
     assert row["train_loss"] == pytest.approx(sum(losses) / 10, rel=1e-5)
@@ -346,7 +404,12 @@ def test_ten_images_are_overfitted(sample):
 
 
 EVERYTHING = replace(
-    QUICK, crop_padding=2, cutout_size=8, mixup_alpha=0.3, learning_rate=0.1
+    QUICK,
+    crop_padding=2,
+    cutout_size=8,
+    mixup_alpha=0.3,
+    learning_rate=0.1,
+    easy_share=0.4,
 )
 
 
@@ -452,7 +515,7 @@ def test_bfloat16_is_near_float32_and_keeps_float32_weights(few):
     for precision in ("float32", "bfloat16"):
         trainer = Trainer(network(), replace(QUICK, precision=precision, seed=1), 1)
         loss, _ = trainer.train_step(few.images, few.labels)
-        losses[precision] = loss.item()
+        losses[precision] = loss.mean().item()
         assert {p.dtype for p in trainer.model.parameters()} == {torch.float32}
         assert loss.dtype == torch.float32
     assert losses["bfloat16"] != losses["float32"]

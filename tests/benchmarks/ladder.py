@@ -2,6 +2,7 @@
 
     python -m tests.benchmarks.ladder --epochs 2 --seeds 0 1
     python -m tests.benchmarks.ladder --epochs 100 --device cuda --seeds 0 1 2
+    python -m tests.benchmarks.ladder --epochs 8 --rungs cpu "cpu, every image"
     python -m tests.benchmarks.ladder --cards runs/champion/champion.json
 
 Every run is as long as the others: as many passes over 45,000 training images. The
@@ -65,6 +66,10 @@ FOR_A_GPU = {  # more arithmetic for as many parameters; hours a run on a CPU
     "maps of 32 x 32": (FINE, {}),
     "more pairs on 32 x 32": (DEEP | FINE, {}),
 }
+OF_CPU = {  # name: the same, on top of the preset `cpu`
+    "cpu": ({}, {}),
+    "cpu, every image": ({}, {"easy_share": 0.0}),
+}
 COLUMNS = (
     *("run", "seed", "epochs", "training_images", "parameters", "multiply_adds"),
     *("train_accuracy_percent", "validation_accuracy_percent"),
@@ -74,15 +79,18 @@ COLUMNS = (
 
 
 def configurations(name: str) -> tuple[NetConfig, TrainConfig]:
-    """The network and the recipe of a rung or a detour."""
-    network, recipe = NetConfig(), TrainConfig()
-    for rung, (network_changes, recipe_changes) in RUNGS.items():
+    """The network and the recipe of a rung, a detour or a variant of `cpu`."""
+    (network, recipe), steps = (NetConfig(), TrainConfig()), list(RUNGS.values())
+    if name in RUNGS:
+        steps = steps[: list(RUNGS).index(name) + 1]
+    elif name in OF_CPU:
+        (network, recipe), steps = PRESETS["cpu"], [OF_CPU[name]]
+    else:
+        steps.append((DETOURS | FOR_A_GPU)[name])
+    for network_changes, recipe_changes in steps:
         network = replace(network, **network_changes)
         recipe = replace(recipe, **recipe_changes)
-        if rung == name:
-            return network, recipe
-    network_changes, recipe_changes = (DETOURS | FOR_A_GPU)[name]
-    return replace(network, **network_changes), replace(recipe, **recipe_changes)
+    return network, recipe
 
 
 def plan(name: str, seed: int, epochs: int) -> tuple[NetConfig, TrainConfig]:
@@ -157,7 +165,7 @@ def short_runs(path: Path) -> dict[str, list[float]]:
 
 def main(arguments: list[str] | None = None) -> None:
     """See the module's docstring."""
-    names, default = [*RUNGS, *DETOURS, *FOR_A_GPU], [*RUNGS, *DETOURS]
+    names, default = [*RUNGS, *DETOURS, *FOR_A_GPU, *OF_CPU], [*RUNGS, *DETOURS]
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.ladder")
     parser.add_argument("--rungs", nargs="+", choices=names, default=default)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
