@@ -59,16 +59,13 @@ def minutes():
             times = list(accumulate(row["seconds"] / 60 for row in rows))
             accuracies = [row["train_accuracy_percent"] for row in rows]
             recipe = card["recipe"]
-            whole = len(rows)  # epochs with all images
+            left.plot(times, accuracies, "o-", color=colour, ms=3, label=name)
             if recipe.get("easy_share"):
                 whole = ceil(recipe["small_share"] * recipe["epochs"])
-                first = times[whole], accuracies[whole]
-                left.annotate("easy images\nleft out", first,
-                              (0, -9), size=8, va="top", ha="center", color=colour,
+                spot = times[whole], accuracies[whole]
+                left.annotate("easy images left out", spot,
+                              (14, 4), size=8, color=colour,
                               textcoords="offset points")  # fmt: skip
-            style = {"color": colour, "marker": "o", "ms": 3}
-            left.plot(times[:whole], accuracies[:whole], label=name, **style)
-            left.plot(times[whole - 1 :], accuracies[whole - 1 :], "--", **style)
             accuracy = card["test_accuracy_percent"]
             left.plot(times[-1], accuracy, "*", color=plots.GREEN, ms=11)
             text = f"test {accuracy:.2f} %"
