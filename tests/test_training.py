@@ -194,7 +194,7 @@ def test_first_steps_see_small_images(few):
 # ---- which images to look at ---------------------------------------------------------
 
 
-def test_hardest_images_come_again_until_there_are_as_many(few):
+def test_hardest_images_come_again_until_there_are_as_many():
     """Fourteen of twenty: all of them once, then six of them again."""
     trainer = Trainer(network(), replace(QUICK, easy_share=0.3), steps=6)
     assert sorted(trainer.draw_order(20).tolist()) == list(range(20))  # none is known
@@ -206,7 +206,7 @@ def test_hardest_images_come_again_until_there_are_as_many(few):
     assert order[:14] != sorted(order[:14]) and order != trainer.draw_order(20).tolist()
 
 
-def test_no_image_is_left_out_while_images_are_small_or_unknown(few):
+def test_no_image_is_left_out_while_images_are_small_or_unknown():
     config = replace(QUICK, easy_share=0.5, small_share=0.5)
     trainer = Trainer(network(), config, steps=6)
     trainer.image_losses = torch.arange(20.0)
