@@ -105,7 +105,9 @@ def test_ladder_leads_from_the_baseline_to_the_champion():
     assert every_image == (PRESETS["cpu"][0], replace(PRESETS["cpu"][1], easy_share=0))
 
 
-@pytest.mark.parametrize("name", [*ladder.RUNGS, *ladder.DETOURS, *ladder.FOR_A_GPU])
+@pytest.mark.parametrize(
+    "name", [*ladder.RUNGS, *ladder.DETOURS, *ladder.FOR_A_GPU, *ladder.OF_CPU]
+)
 def test_every_network_of_the_ladder_keeps_the_budget(name):
     network, _ = ladder.configurations(name)
     model = CIFAR10Net(network)

@@ -66,9 +66,18 @@ FOR_A_GPU = {  # more arithmetic for as many parameters; hours a run on a CPU
     "maps of 32 x 32": (FINE, {}),
     "more pairs on 32 x 32": (DEEP | FINE, {}),
 }
+LARGE_BATCHES = {"batch_size": 256, "average_decay": 0.98}
+LARGE_BATCHES |= {"learning_rate": 0.14, "other_learning_rate": 0.2}
+WIDE = {"channels": 64, "deep_channels": 64, "hidden_channels": 80}
+WIDE |= {"branch_channels": 24}
+COARSE = {"aspp_stride": 4, "hidden_channels": 92}  # its local branch is larger
 OF_CPU = {  # name: the same, on top of the preset `cpu`
     "cpu": ({}, {}),
     "cpu, every image": ({}, {"easy_share": 0.0}),
+    "cpu, batches of 256": ({}, LARGE_BATCHES),
+    "cpu, 64 channels": (WIDE, {}),
+    "cpu, ASPP at every place": ({"aspp_stride": 1}, {}),
+    "cpu, ASPP at every 4th place": (COARSE, {}),
 }
 COLUMNS = (
     *("run", "seed", "epochs", "training_images", "parameters", "multiply_adds"),
@@ -98,7 +107,7 @@ def plan(name: str, seed: int, epochs: int) -> tuple[NetConfig, TrainConfig]:
     network, recipe = configurations(name)
     recipe = replace(recipe, seed=seed, epochs=epochs)
     if epochs < 20:  # the average may remember only a small part of a run
-        recipe = replace(recipe, average_decay=0.99)
+        recipe = replace(recipe, average_decay=min(recipe.average_decay, 0.99))
     return network, recipe
 
 
