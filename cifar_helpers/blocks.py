@@ -53,6 +53,14 @@ class DepthwiseSeparableConv(nn.Module):
         self.activation = nn.ReLU(inplace=True)
         self.residual = residual and stride == 1 and in_channels == out_channels
 
+    def zero_init_residual(self) -> None:
+        """Begin as the shortcut alone: with gamma = 0 the filters add nothing yet.
+
+        (Goyal et al. 2017, section 5.1.) Without a shortcut, nothing is changed.
+        """
+        if self.residual:
+            nn.init.zeros_(self.norm.weight)
+
     def forward(self, x: Tensor) -> Tensor:
         y = self.depthwise(x)  # (N, in_channels, H / stride, W / stride)
         y = self.norm(self.pointwise(y))  # (N, out_channels, H / stride, W / stride)

@@ -60,6 +60,7 @@ class TrainConfig:
     other_learning_rate: float = 0.1  # Muon: of all but dense convolutions
     other_weight_decay: float = 5e-4  # Muon: of linear and depthwise weights
     whitened: bool = False  # the first filters start as principal patches of the data
+    zero_init_residual: bool = False  # residual branches start at 0: only shortcuts
     warmup_share: float = 0.15  # of all steps: the rate rises linearly, then falls to 0
     label_smoothing: float = 0.1  # probability spread over all classes
     average_decay: float = 0.998  # of the weights' moving average, per step
@@ -69,7 +70,8 @@ class TrainConfig:
     mixup_alpha: float = 0.0  # 0 for none
     small_share: float = 0.0  # of all steps, the first ones, are done on small images
     small_size: int = 24  # pixels of the small images
-    easy_share: float = 0.0  # of the images, those of lowest loss, left out afterwards
+    easy_share: float = 0.0  # of the images, those of lowest loss, are left out
+    easy_after: float = 0.0  # of all steps: before, no image is left out
     precision: str = "auto"  # "float32", "bfloat16", or the faster on this device
     compile: bool = False  # torch.compile: needs a C compiler
     seed: int = 0
@@ -79,15 +81,15 @@ class TrainConfig:
         for name in whole:
             if not isinstance(getattr(self, name), int):
                 raise ValueError(f"{name} must be an int, not {getattr(self, name)!r}")
-        for name in ("whitened", "flip", "compile"):
+        for name in ("whitened", "zero_init_residual", "flip", "compile"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name} must be True or False")
         positive = ("epochs", "batch_size", "small_size")
         for name in (*positive, "learning_rate", "other_learning_rate"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
-        shares = ("warmup_share", "small_share", "easy_share", "label_smoothing")
-        for name in (*shares, "momentum", "average_decay"):
+        shares = ("warmup_share", "small_share", "easy_share", "easy_after")
+        for name in (*shares, "label_smoothing", "momentum", "average_decay"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be in [0, 1), not {getattr(self, name)}")
         sizes = ("crop_padding", "cutout_size", "mixup_alpha")
@@ -118,16 +120,19 @@ CPU_NETWORK = NetConfig(  # maps of 16 x 16 and less; dilations 2, 4, 8, 16 imag
     aspp_stride=2,
 )
 CPU_RECIPE = TrainConfig(
-    epochs=8,
-    batch_size=128,
+    epochs=9,
+    batch_size=256,
     optimizer="muon",
-    learning_rate=0.1,
+    learning_rate=0.2,
+    other_learning_rate=0.2,
     weight_decay=0.02,
     whitened=True,
-    average_decay=0.99,
+    zero_init_residual=True,
+    average_decay=0.98,
     crop_padding=2,
     small_share=0.7,
     easy_share=0.33,
+    easy_after=0.25,
 )
 CHAMPION_NETWORK = replace(  # wider and deeper on the same 16 x 16 maps
     CPU_NETWORK,
@@ -141,10 +146,15 @@ CHAMPION_NETWORK = replace(  # wider and deeper on the same 16 x 16 maps
 CHAMPION_RECIPE = replace(
     CPU_RECIPE,
     epochs=72,
+    batch_size=128,
+    learning_rate=0.1,
+    other_learning_rate=0.1,
+    zero_init_residual=False,  # its weights are older than this idea
     average_decay=0.998,
     crop_padding=4,
     small_share=0.5,
     easy_share=0.0,
+    easy_after=0.0,
 )
 PRESETS = {  # name: (network, recipe)
     "baseline": (NetConfig(), TrainConfig()),
@@ -180,6 +190,7 @@ class Trainer:
         )
         self.generator = torch.Generator(self.device).manual_seed(config.seed)
         self.small_steps = round(config.small_share * steps)
+        self.easy_after_step = round(config.easy_after * steps)
         self.image_losses = None  # (images,), each one's loss when it was last seen
         self.dtype = runtime.autocast_dtype(self.device)
         if config.precision != "auto":
@@ -220,15 +231,16 @@ class Trainer:
     def draw_order(self, images: int) -> Tensor:
         """Which of so many images to look at in an epoch, and in which order (images,).
 
-        All of them, shuffled. With `easy_share`, as soon as images are no longer made
-        small and each has been seen: those with the highest losses, shuffled again and
-        again until there are as many (after Jiang et al. 2019, arXiv:1910.00762).
+        All of them, shuffled. With `easy_share`, after a share `easy_after` of the
+        steps and once each has been seen: those with the highest losses, shuffled again
+        and again until there are as many (after Jiang et al. 2019, arXiv:1910.00762).
         """
         if self.image_losses is None:
             self.image_losses = torch.full((images,), math.inf, device=self.device)
         chosen = torch.arange(images, device=self.device)
         all_seen = self.image_losses.isfinite().all()
-        if self.config.easy_share and self.step >= self.small_steps and all_seen:
+        late = self.step >= self.easy_after_step
+        if self.config.easy_share and late and all_seen:
             easiest_first = self.image_losses.argsort(stable=True)
             easy = round(self.config.easy_share * images)
             chosen = easiest_first[min(easy, images - 1) :]
@@ -291,6 +303,13 @@ def whiten_filters(conv: nn.Conv2d, images: Tensor) -> None:
     filters = (vectors / (values + 5e-4).sqrt()).flip(1)[:, :half].T
     filters = filters.reshape(half, *conv.weight.shape[1:])
     conv.weight[: 2 * half] = torch.cat([filters, -filters]).to(conv.weight.device)
+
+
+def zero_init_residual(model: nn.Module) -> None:
+    """Let every residual block of `model` that can do so begin as its shortcut."""
+    for module in list(model.modules())[1:]:
+        if hasattr(module, "zero_init_residual"):
+            module.zero_init_residual()
 
 
 def soft_cross_entropy(log_probabilities: Tensor, targets: Tensor) -> Tensor:
@@ -427,6 +446,8 @@ def fit(
     steps = config.epochs * math.ceil(len(data) / config.batch_size)
     if config.whitened and hasattr(model.initial, "conv"):  # it may be switched off
         whiten_filters(model.initial.conv, data.images[:5000])
+    if config.zero_init_residual:
+        zero_init_residual(model)
     trainer = Trainer(model, config, steps)
     history = _resume(trainer, checkpoint, len(data))
     total, done = config.epochs * len(data), len(history) * len(data)

@@ -61,10 +61,11 @@ def minutes():
             recipe = card["recipe"]
             left.plot(times, accuracies, "o-", color=colour, ms=3, label=name)
             if recipe.get("easy_share"):
-                whole = ceil(recipe["small_share"] * recipe["epochs"])
+                whole = ceil(recipe["easy_after"] * recipe["epochs"])
                 spot = times[whole], accuracies[whole]
                 left.annotate("easy images left out", spot,
-                              (14, 4), size=8, color=colour,
+                              (40, -40), size=8, color=colour,
+                              arrowprops={"arrowstyle": "-", "color": colour},
                               textcoords="offset points")  # fmt: skip
             accuracy = card["test_accuracy_percent"]
             left.plot(times[-1], accuracy, "*", color=plots.GREEN, ms=11)

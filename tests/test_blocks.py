@@ -245,6 +245,21 @@ def test_separable_convolution(channels, stride, residual, adds_input):
     assert torch.equal(x, before)
 
 
+def test_zero_init_makes_a_residual_block_its_shortcut():
+    x = maps(2, 4, 7, 8)
+    block = prepared(DepthwiseSeparableConv(4, 4, 2)).train()
+    block.zero_init_residual()
+    with torch.no_grad():
+        block.norm.bias.zero_()
+    torch.testing.assert_close(block(x), positive_part(x))
+    block(x).sum().backward()
+    assert block.norm.weight.grad.abs().min() > 0  # it can leave zero
+    plain = prepared(DepthwiseSeparableConv(4, 4, 2, residual=False))
+    before = plain.norm.weight.detach().clone()
+    plain.zero_init_residual()  # nothing would be left of its input
+    assert torch.equal(plain.norm.weight, before)
+
+
 @pytest.mark.parametrize("channels", [(3, 5), (8, 8), (16, 4)])
 def test_separable_convolution_has_the_parameters_of_its_formula(channels):
     narrow, wide = channels

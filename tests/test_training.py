@@ -103,11 +103,13 @@ def same(first, second):
         ({"crop_padding": 4.0}, "crop_padding must be an int, not 4.0"),
         ({"cutout_size": -1}, "cutout_size must not be negative"),
         ({"small_share": 1.0}, r"small_share must be in \[0, 1\), not 1.0"),
+        ({"easy_after": 1.0}, r"easy_after must be in \[0, 1\), not 1.0"),
         ({"easy_share": -0.5}, r"easy_share must be in \[0, 1\), not -0.5"),
         ({"small_size": 0}, "small_size must be above 0, not 0"),
         ({"other_learning_rate": 0.0}, "other_learning_rate must be above 0"),
         ({"other_weight_decay": -1.0}, "other_weight_decay must not be negative"),
         ({"mixup_alpha": -0.2}, "mixup_alpha must not be negative"),
+        ({"zero_init_residual": 1}, "zero_init_residual must be True or False"),
         (
             {"optimizer": "lion"},
             r"optimizer='lion': choose from \('sgd', 'adamw', 'muon'\)",
@@ -177,6 +179,17 @@ def test_whitened_run_starts_from_patches(few):
     torch.testing.assert_close(model.initial.conv.weight, conv.weight)
 
 
+def test_residual_run_starts_from_its_shortcuts(few):
+    """At rates that change nothing: no filter of a residual branch has a say."""
+    config = replace(QUICK, epochs=1, learning_rate=1e-30, zero_init_residual=True)
+    model, _ = fit(network(), few, config)
+    for part in (model.dilated_near, model.dilated_far):
+        assert max(b.norm.weight.abs().max() for b in (part.near, part.far)) < 1e-20
+    assert (model.aspp.dilated[0].norm.weight == 1).all()  # a branch without shortcut
+    untouched, _ = fit(network(), few, replace(config, zero_init_residual=False))
+    assert (untouched.dilated_far.far.norm.weight == 1).all()
+
+
 def test_first_steps_see_small_images(few):
     config = replace(QUICK, small_share=0.5, small_size=16, **PLAIN)
     trainer = Trainer(network(), config, steps=4)
@@ -206,8 +219,8 @@ def test_hardest_images_come_again_until_there_are_as_many():
     assert order[:14] != sorted(order[:14]) and order != trainer.draw_order(20).tolist()
 
 
-def test_no_image_is_left_out_while_images_are_small_or_unknown():
-    config = replace(QUICK, easy_share=0.5, small_share=0.5)
+def test_no_image_is_left_out_early_in_a_run_or_while_losses_are_unknown():
+    config = replace(QUICK, easy_share=0.5, easy_after=0.5)
     trainer = Trainer(network(), config, steps=6)
     trainer.image_losses = torch.arange(20.0)
     for step, kept in ((0, 20), (2, 20), (3, 10)):
@@ -231,7 +244,7 @@ def test_an_epoch_remembers_the_loss_of_each_image(few):
 
 
 def test_a_run_leaves_the_easy_images_out(few, monkeypatch):
-    """Three epochs: one of small images, then two without the easiest four fifths."""
+    """Three epochs: one of all images, then two without the easiest four fifths."""
     seen, step = [], Trainer.train_step
 
     def note(trainer, images, labels):
@@ -239,7 +252,7 @@ def test_a_run_leaves_the_easy_images_out(few, monkeypatch):
         return step(trainer, images, labels)
 
     monkeypatch.setattr(Trainer, "train_step", note)
-    config = replace(QUICK, epochs=3, small_share=1 / 3, easy_share=0.8)
+    config = replace(QUICK, epochs=3, easy_share=0.8, easy_after=1 / 3)
     _, history = fit(network(), few, config)
     assert len(history) == 3 and len(seen) == 60
     epochs = [len(set(seen[start : start + 20])) for start in (0, 20, 40)]

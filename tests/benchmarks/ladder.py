@@ -49,6 +49,7 @@ RUNGS = {  # name: (changes of the network, of the recipe), on top of the rung b
     "champion network": (differences(CHAMPION, CPU), {}),
 }
 DETOURS = {  # name: the same, on top of the last rung
+    "zero-init residual": ({}, {"zero_init_residual": True}),
     "crops by 2 pixels": ({}, {"crop_padding": 2}),
     "cutout": ({}, {"cutout_size": 8}),
     "mixup": ({}, {"mixup_alpha": 0.2}),
@@ -66,18 +67,12 @@ FOR_A_GPU = {  # more arithmetic for as many parameters; hours a run on a CPU
     "maps of 32 x 32": (FINE, {}),
     "more pairs on 32 x 32": (DEEP | FINE, {}),
 }
-LARGE_BATCHES = {"batch_size": 256, "average_decay": 0.98}
-LARGE_BATCHES |= {"learning_rate": 0.14, "other_learning_rate": 0.2}
-WIDE = {"channels": 64, "deep_channels": 64, "hidden_channels": 80}
-WIDE |= {"branch_channels": 24}
-COARSE = {"aspp_stride": 4, "hidden_channels": 92}  # its local branch is larger
 OF_CPU = {  # name: the same, on top of the preset `cpu`
     "cpu": ({}, {}),
     "cpu, every image": ({}, {"easy_share": 0.0}),
-    "cpu, batches of 256": ({}, LARGE_BATCHES),
-    "cpu, 64 channels": (WIDE, {}),
-    "cpu, ASPP at every place": ({"aspp_stride": 1}, {}),
-    "cpu, ASPP at every 4th place": (COARSE, {}),
+    "cpu, random branches": ({}, {"zero_init_residual": False}),
+    "cpu, pairs twice": ({"near_pairs": 2, "far_pairs": 2}, {}),
+    "cpu, 48 channels": ({"channels": 48, "deep_channels": 48}, {}),
 }
 COLUMNS = (
     *("run", "seed", "epochs", "training_images", "parameters", "multiply_adds"),
