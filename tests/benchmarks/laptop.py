@@ -3,8 +3,8 @@
     python -m tests.benchmarks.laptop --seeds 0 1 2 --yardstick-epochs 7
 
 Trains the preset `cpu`, and ResNet-8 widened to as many parameters by the same loop,
-turn by turn, and writes a row for each finished run into results/laptop.csv. A run that is
-already in the file (same network, seed and epochs) is not repeated. Training time
+turn by turn, and writes a row for each finished run into results/laptop.csv. A run that
+is already in the file (same network, seed and epochs) is not repeated. Training time
 leaves evaluation out; the test set is looked at once per finished run.
 """
 
