@@ -83,7 +83,7 @@ def test_shares_of_a_step_add_up(rows):
         if row["kind"] == "profile"
     }
     assert sum(shares.values()) == pytest.approx(100, abs=0.5)
-    assert len(shares) == 8 and min(shares.values()) > 0  # a busy machine moves them
+    assert max(shares, key=shares.get) == "a step, convolutions"
     assert benchmark.group_of("aten::addmm") == "matrix products of Muon and the head"
     assert benchmark.group_of("aten::addcmul_") == "dilated taps"
     assert benchmark.group_of("aten::unknown") == "all else"
