@@ -56,7 +56,7 @@ def cutout(
     """Cover a square of size x size pixels, its centre drawn anywhere in the image.
 
     DeVries & Taylor 2017, section 3: the square may stick out of the image. It takes
-    the mean colour of CIFAR-10 (uint8) or with 0, its normalised value (floats).
+    the mean colour of CIFAR-10 (uint8) or with 0, its normalized value (floats).
     Raises ValueError for a negative size.
     """
     _check(images)
@@ -97,17 +97,17 @@ def mixup(
     """
     _check(images)
     if not (images.is_floating_point() and targets.is_floating_point()):
-        raise TypeError("mixup blends float images and float targets: normalise first")
+        raise TypeError("mixup blends float images and float targets: normalize first")
     if alpha < 0 or targets.ndim != 2 or len(targets) != len(images):
         raise ValueError("mixup needs alpha >= 0 and targets of shape (N, classes)")
     if alpha == 0:
         return images, targets
     share = _beta(len(images), alpha, generator, images.device)  # (N,)
     partner = torch.randperm(len(images), generator=generator, device=images.device)
-    image_share = share.to(images.dtype).view(-1, 1, 1, 1)
-    target_share = share.to(targets.dtype).view(-1, 1)
-    mixed = torch.lerp(images[partner], images, image_share)
-    return mixed, torch.lerp(targets[partner], targets, target_share)
+    image_weight = share.to(images.dtype).view(-1, 1, 1, 1)
+    target_weight = share.to(targets.dtype).view(-1, 1)
+    mixed = torch.lerp(images[partner], images, image_weight)
+    return mixed, torch.lerp(targets[partner], targets, target_weight)
 
 
 def _beta(count: int, alpha: float, generator, device) -> Tensor:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 class InitialConvBlock(nn.Module):
     """Part 1: a dense convolution turns three colours into feature maps.
 
-    Convolution -> batch normalisation (Ioffe & Szegedy 2015, algorithm 1) -> ReLU
+    Convolution -> batch normalization (Ioffe & Szegedy 2015, algorithm 1) -> ReLU
     -> spatial dropout, which drops whole feature maps (Tompson et al. 2015, section 3).
     The kernel is 3 x 3; with a stride s it is 2 s x 2 s, so that patches overlap.
     Maps (N, in_channels, H, W) to (N, out_channels, H / stride, W / stride).
@@ -38,8 +38,8 @@ class DepthwiseSeparableConv(nn.Module):
     """One dilated 3 x 3 filter per channel, then a 1 x 1 convolution across channels.
 
     Depthwise -> pointwise (Howard et al. 2017, MobileNets, section 3.1) -> batch
-    normalisation -> ReLU. Where the shape stays the same, the input is added before
-    the ReLU (He et al. 2016, equation 1). There is no normalisation between the two
+    normalization -> ReLU. Where the shape stays the same, the input is added before
+    the ReLU (He et al. 2016, equation 1). There is no normalization between the two
     convolutions: it would cost time and change little.
     Maps (N, in_channels, H, W) to (N, out_channels, ceil(H / stride), ceil(W / stride))
     with 9 in_channels + in_channels * out_channels + 2 out_channels parameters.
@@ -221,7 +221,7 @@ class ClassificationHead(nn.Module):
 
 
 def conv_norm_relu(in_channels, out_channels, kernel_size, stride=1, padding=0):
-    """Convolution without bias -> batch normalisation -> ReLU."""
+    """Convolution without bias -> batch normalization -> ReLU."""
     return nn.Sequential(
         nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, bias=False),
         nn.BatchNorm2d(out_channels),

@@ -784,9 +784,9 @@ def start_as_identity(attempt):
     learning = all(parameter.requires_grad for parameter in stack.parameters())
     require(learning, "A frozen parameter cannot learn: leave requires_grad as it is.")
     for layer, reason in (
-        ("pointwise", "its batch normalisation then divides by almost zero, and the "
+        ("pointwise", "its batch normalization then divides by almost zero, and the "
          "first gradients are some hundred times too large"),
-        ("depthwise", "then nothing but zeros comes to the batch normalisation, which "
+        ("depthwise", "then nothing but zeros comes to the batch normalization, which "
          "divides by almost zero"),
     ):  # fmt: skip
         dead = any(not getattr(block, layer).weight.any() for block in stack)
@@ -804,7 +804,7 @@ def start_as_identity(attempt):
     require_close(x.grad, upstream, "The gradient at the input")
     require(
         all(bool(block.norm.weight.grad.any()) for block in stack),
-        "No gradient reaches the batch normalisation: the blocks cannot learn.",
+        "No gradient reaches the batch normalization: the blocks cannot learn.",
     )
     return (
         "Right: six blocks deep, and the gradient arrives unchanged. The inputs are "
@@ -1095,18 +1095,18 @@ def separable_parameters(attempt):
         got = answer(attempt(i, o))
         wanted = count_parameters(DepthwiseSeparableConv(i, o))
         mistakes = {
-            9 * i + i * o: "batch normalisation is missing: a scale and a shift for "
+            9 * i + i * o: "batch normalization is missing: a scale and a shift for "
             "each output channel.",
             9 * i * o: "this is a dense 3 × 3 convolution: the depthwise part has one "
             "filter per input channel.",
             9 * i * o + 2 * o: "this is a dense 3 × 3 convolution: the depthwise part "
             "has one filter per input channel.",
-            9 * i + i * o + o: "batch normalisation learns two numbers per channel, a "
+            9 * i + i * o + o: "batch normalization learns two numbers per channel, a "
             "scale and a shift.",
             9 * i + i * o + 4 * o: "the running mean and variance are measured, not "
             "learned: they are no parameters.",
             9 * i + i * o + i + 3 * o: "these convolutions have no bias: the shift of "
-            "the batch normalisation does its work.",
+            "the batch normalization does its work.",
             9 * o + i * o + 2 * o: "the depthwise convolution comes first: it works on "
             "the input channels.",
         }
@@ -1439,7 +1439,7 @@ def fold_batch_norm(fold) -> str:
     require_close(folded, norm(conv(x)), "The output of the folded convolution")
     return (
         "Right. This is what a compiler does before a network is deployed: batch "
-        "normalisation costs nothing at test time."
+        "normalization costs nothing at test time."
     )
 
 
@@ -1522,7 +1522,7 @@ def widest_separable(widest) -> str:
 
         wanted = largest(lambda c: c * c + 11 * c)
         mistakes = {
-            "You left out the two parameters per channel of the normalisation.": (
+            "You left out the two parameters per channel of the normalization.": (
                 largest(lambda c: c * c + 9 * c)
             ),
             "You left out the depthwise half, 9 per channel.": (
@@ -1553,12 +1553,12 @@ def widest_separable(widest) -> str:
 
 
 @exercise
-def nearest_separable(factorise) -> str:
-    """Check `factorise(weight)`: the separable layer nearest to a standard kernel."""
+def nearest_separable(factorize) -> str:
+    """Check `factorize(weight)`: the separable layer nearest to a standard kernel."""
     for c_out, c_in in ((6, 4), (12, 5)):
         generator = torch.Generator().manual_seed(c_out)
         weight = torch.randn(c_out, c_in, 3, 3, generator=generator)
-        result = answer(factorise(weight.clone()))
+        result = answer(factorize(weight.clone()))
         require(
             isinstance(result, tuple) and len(result) == 2,
             "Return two tensors: depthwise_weight, pointwise_weight.",
@@ -1656,10 +1656,10 @@ def aspp_parameters(attempt) -> str:
             continue
         n = len(rates)
         mistakes = {
-            2 * (b * (n + 1) + out): "batch normalisation is missing.",
-            2 * out: "the projection has batch normalisation too.",
+            2 * (b * (n + 1) + out): "batch normalization is missing.",
+            2 * out: "the projection has batch normalization too.",
             b: "the whole-image convolution has a bias: B more parameters.",
-            -2 * b: "the whole-image branch has no batch normalisation.",
+            -2 * b: "the whole-image branch has no batch normalization.",
             n * (9 * c + c * b - 9 * c * b): "the dilated branches are separable.",
             b * c * (stride**2 - 1): "the local kernel is stride × stride.",
             b * out: "the projection reads len(rates) + 2 branches.",

@@ -2,7 +2,7 @@
 
 `load_cifar10` looks for a packed cache, then for torchvision's copy, then downloads;
 when there is no network it takes the small sample that comes with this package. `split`
-cuts off a validation part, `Batches` cuts mini-batches out of memory, and `normalise`
+cuts off a validation part, `Batches` cuts mini-batches out of memory, and `normalize`
 turns their bytes into what the network reads. To get the data now, from a shell:
 
     python -m cifar_helpers.data
@@ -203,7 +203,7 @@ def split(
     return part.subset(~chosen), part.subset(chosen)
 
 
-def normalise(images: torch.Tensor) -> torch.Tensor:
+def normalize(images: torch.Tensor) -> torch.Tensor:
     """Bytes (N, 3, H, W) -> float32 (N, 3, H, W): (x / 255 - MEAN) / STD per channel.
 
     Raises `TypeError` unless the images are uint8, `ValueError` unless they have three
@@ -213,7 +213,7 @@ def normalise(images: torch.Tensor) -> torch.Tensor:
         got = (
             images.dtype if isinstance(images, torch.Tensor) else type(images).__name__
         )
-        raise TypeError(f"normalise takes a uint8 tensor (values 0..255), got {got}")
+        raise TypeError(f"normalize takes a uint8 tensor (values 0..255), got {got}")
     if images.ndim != 4 or images.shape[1] != 3:
         raise ValueError(f"images must be (N, 3, H, W), got {tuple(images.shape)}")
     channels = [

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cifar_helpers.data import CLASSES, MEAN, LabelledImages, normalise
+from cifar_helpers.data import CLASSES, MEAN, LabelledImages, normalize
 from cifar_helpers.model import evaluation_mode
 
 
@@ -164,7 +164,7 @@ def collect_predictions(
 ) -> Predictions:
     """Run `model` once over all images of `data` and keep its log-probabilities.
 
-    `model` maps normalised float images (N, 3, 32, 32) to log-probabilities
+    `model` maps normalized float images (N, 3, 32, 32) to log-probabilities
     (N, 10); it runs in evaluation mode, on its own device, and is left as it was.
     `flip=True` averages the probabilities of each image and of its mirror image
     (test-time augmentation: report such an accuracy apart).
@@ -181,7 +181,7 @@ def collect_predictions(
     batches = []
     with evaluating(model):
         for images in data.images.split(batch_size):
-            inputs = normalise(images.to(target))  # (B, 3, 32, 32)
+            inputs = normalize(images.to(target))  # (B, 3, 32, 32)
             outputs = model(inputs).float()  # (B, 10)
             if flip:
                 mirrored = model(inputs.flip(dims=(3,))).float()  # (B, 10)
@@ -191,22 +191,22 @@ def collect_predictions(
 
 
 def confusion_matrix(
-    predictions: Predictions, normalise: str | None = None
+    predictions: Predictions, normalize: str | None = None
 ) -> np.ndarray:
     """Count images by true class (row) and predicted class (column), (K, K) int64.
 
-    `normalise="true"` divides each row by its sum: fractions of the true class, so
+    `normalize="true"` divides each row by its sum: fractions of the true class, so
     the diagonal is the recall (a class without images gives a row of zeros).
     """
     from sklearn import metrics
 
-    if normalise not in (None, "true"):
-        raise ValueError(f'normalise must be None or "true", got {normalise!r}')
+    if normalize not in (None, "true"):
+        raise ValueError(f'normalize must be None or "true", got {normalize!r}')
     return metrics.confusion_matrix(
         predictions.labels.numpy(),
         predictions.predicted.numpy(),
         labels=range(len(predictions.classes)),
-        normalize=normalise,
+        normalize=normalize,
     )  # (K, K)
 
 
@@ -416,7 +416,7 @@ def occlusion_map(
     covered = torch.where(masks[:, None], grey, image.cpu())  # (P, 3, H, W)
     pictures = torch.cat([image.cpu()[None], covered])  # (1 + P, 3, H, W)
     with evaluating(model):
-        outputs = [model(normalise(b.to(device))) for b in pictures.split(batch_size)]
+        outputs = [model(normalize(b.to(device))) for b in pictures.split(batch_size)]
     probabilities = torch.cat(outputs).float().exp().cpu()  # (1 + P, K)
     classes = probabilities.shape[1]
     if not 0 <= label < classes:

@@ -22,7 +22,7 @@ from cifar_helpers.blocks import (
     DilatedBlock,
     InitialConvBlock,
 )
-from cifar_helpers.data import normalise
+from cifar_helpers.data import normalize
 
 PARAMETER_BUDGET = 200_000  # every design of the series stays below
 
@@ -43,7 +43,7 @@ class NetConfig:
     """Sizes and switches of `CIFAR10Net`; the defaults make the baseline.
 
     A part named in `without` is replaced by the cheapest thing that makes the sizes fit
-    (see `Fit`). Impossible values raise ValueError with the reason.
+    (see `ShapeAdapter`). Impossible values raise ValueError with the reason.
     """
 
     classes: int = 10
@@ -107,7 +107,7 @@ def _check_whole_numbers(name: str, value: int | tuple[int, ...]) -> None:
 
 
 class CIFAR10Net(nn.Module):
-    """Normalised images (N, 3, 32, 32) to log-probabilities (N, classes).
+    """Normalized images (N, 3, 32, 32) to log-probabilities (N, classes).
 
     Raises ValueError for another shape and TypeError for images that are not floating
     point; `predict` takes the raw uint8 images. Shapes below are those of the defaults.
@@ -145,7 +145,7 @@ class CIFAR10Net(nn.Module):
         return self.head(x)  # (N, 10)
 
 
-class Fit(nn.Module):
+class ShapeAdapter(nn.Module):
     """In place of a part that is switched off: change the map's size and channels only.
 
     Average pooling (scale < 1) or nearest upsampling (scale > 1), then a 1 x 1
@@ -167,13 +167,13 @@ class Fit(nn.Module):
 
 def _replacement(part: str, c: NetConfig) -> nn.Module:
     if part == "initial":
-        return Fit(3, c.channels, 1 / c.initial_stride)
+        return ShapeAdapter(3, c.channels, 1 / c.initial_stride)
     if part == "dilated_far":
-        return Fit(c.channels, c.deep_channels, 1 / c.far_stride)
+        return ShapeAdapter(c.channels, c.deep_channels, 1 / c.far_stride)
     if part == "deconvolution":
-        return Fit(c.deep_channels, c.channels, c.far_stride)
+        return ShapeAdapter(c.deep_channels, c.channels, c.far_stride)
     if part == "aspp":
-        return Fit(c.channels, c.out_channels, 1 / c.aspp_stride)
+        return ShapeAdapter(c.channels, c.out_channels, 1 / c.aspp_stride)
     return nn.Identity()  # dilated_near and attention keep every size
 
 
@@ -186,7 +186,7 @@ def check_images(images: Tensor, size_step: int = 1) -> None:
     """
     if not images.is_floating_point():
         raise TypeError(
-            f"the network takes normalised float images, not {images.dtype}; "
+            f"the network takes normalized float images, not {images.dtype}; "
             "use `predict(model, images)` for raw uint8 images"
         )
     if images.ndim != 4 or images.shape[1] != 3:
@@ -221,7 +221,7 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
 def predict(model: nn.Module, images: Tensor, batch_size: int = 500) -> Tensor:
     """Log-probabilities (N, classes), on the CPU, of uint8 images (N, 3, 32, 32).
 
-    Normalises, moves to the model's device, and runs in evaluation mode; the model's
+    Normalizes, moves to the model's device, and runs in evaluation mode; the model's
     own mode is as before afterwards. Raises TypeError for images that are not uint8.
     """
     if images.dtype != torch.uint8:
@@ -229,14 +229,14 @@ def predict(model: nn.Module, images: Tensor, batch_size: int = 500) -> Tensor:
     device = next(model.parameters()).device
     with evaluation_mode(model):
         outputs = [
-            model(normalise(batch.to(device))).float().cpu()
+            model(normalize(batch.to(device))).float().cpu()
             for batch in images.split(batch_size)
         ]
     return torch.cat(outputs)  # (N, classes)
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Every learned number, batch normalisation and biases included."""
+    """Every learned number, batch normalization and biases included."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 

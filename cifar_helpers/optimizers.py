@@ -16,7 +16,7 @@ class Muon(torch.optim.Optimizer):
     rate r and decay w, for an m x n matrix W:
 
         M <- momentum M + g
-        W <- (1 - r w) W - r sqrt(max(1, m / n)) orthogonalise(momentum M + g)
+        W <- (1 - r w) W - r sqrt(max(1, m / n)) orthogonalize(momentum M + g)
 
     Groups with `orthogonal=False` (vectors, depthwise filters) follow SGD with Nesterov
     momentum instead; their decay is added to the gradient, as in `torch.optim.SGD`.
@@ -51,7 +51,7 @@ class Muon(torch.optim.Optimizer):
 
     def _orthogonal_step(self, parameter: Tensor, gradient: Tensor, group) -> None:
         update = self._nesterov(parameter, gradient, group)
-        matrix = orthogonalise(update.reshape(len(update), -1))
+        matrix = orthogonalize(update.reshape(len(update), -1))
         rows, columns = matrix.shape
         parameter.mul_(1 - group["lr"] * group["weight_decay"])
         rate = group["lr"] * math.sqrt(max(1.0, rows / columns))
@@ -70,7 +70,7 @@ class Muon(torch.optim.Optimizer):
         return gradient.add(average, alpha=group["momentum"])
 
 
-def orthogonalise(matrix: Tensor, steps: int = 4) -> Tensor:
+def orthogonalize(matrix: Tensor, steps: int = 4) -> Tensor:
     """Nearly U V^T, where the m x n `matrix` is U S V^T: singular values near one.
 
     A polynomial of odd degree acts on the singular values alone; four rounds of this
@@ -87,44 +87,44 @@ def orthogonalise(matrix: Tensor, steps: int = 4) -> Tensor:
     return x.T if tall else x
 
 
-def make_optimizer(model: nn.Module, config) -> torch.optim.Optimizer:
-    """The optimizer that a TrainConfig names.
+def make_optimizer(model: nn.Module, recipe) -> torch.optim.Optimizer:
+    """The optimizer that a Recipe names.
 
     "sgd": with Nesterov momentum. "adamw": Loshchilov & Hutter 2019, algorithm 2.
     "muon": for dense convolutions, at `learning_rate`; everything else by SGD, at
-    `other_learning_rate`. Biases and batch normalisation's two numbers per channel are
+    `sgd_learning_rate`. Biases and batch normalization's two numbers per channel are
     not decayed.
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
     vectors = {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0}
     others = [p for p in parameters if p.ndim > 1]
-    if config.optimizer == "muon":
+    if recipe.optimizer == "muon":
         dense = [p for p in others if p.ndim == 4 and p.shape[1] > 1]
         rest = [p for p in others if p.ndim != 4 or p.shape[1] == 1]
-        slow = {"orthogonal": False, "lr": config.other_learning_rate}
+        slow = {"orthogonal": False, "lr": recipe.sgd_learning_rate}
         groups = [
-            {"params": dense, "weight_decay": config.weight_decay},
-            {"params": rest, "weight_decay": config.other_weight_decay, **slow},
+            {"params": dense, "weight_decay": recipe.weight_decay},
+            {"params": rest, "weight_decay": recipe.sgd_weight_decay, **slow},
             {**vectors, **slow},
         ]
-        return Muon(groups, lr=config.learning_rate, momentum=config.momentum)
-    groups = [{"params": others, "weight_decay": config.weight_decay}, vectors]
-    if config.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=config.learning_rate)
+        return Muon(groups, lr=recipe.learning_rate, momentum=recipe.momentum)
+    groups = [{"params": others, "weight_decay": recipe.weight_decay}, vectors]
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=recipe.learning_rate)
     return torch.optim.SGD(
         groups,
-        lr=config.learning_rate,
-        momentum=config.momentum,
-        nesterov=config.momentum > 0,
+        lr=recipe.learning_rate,
+        momentum=recipe.momentum,
+        nesterov=recipe.momentum > 0,
     )
 
 
-def rate_factor(step: int, steps: int, warmup_share: float) -> float:
+def warmup_cosine(step: int, steps: int, warmup_fraction: float) -> float:
     """Share of the highest learning rate at a step: a linear rise, then half a cosine.
 
     The decay is that of Loshchilov & Hutter 2017 (SGDR, equation 5), without restarts.
     """
-    warmup = warmup_share * steps
+    warmup = warmup_fraction * steps
     if step < warmup:
         return (step + 1) / (warmup + 1)
     progress = min((step - warmup) / max(steps - warmup, 1), 1.0)

@@ -121,7 +121,7 @@ def to_pictures(images, name: str = "images") -> np.ndarray:
         if low < -1e-3 or high > 1 + 1e-3:
             raise ValueError(
                 f"colour {name} must be uint8 or lie between 0 and 1, got "
-                f"{low:.3g} to {high:.3g}: undo the normalisation first"
+                f"{low:.3g} to {high:.3g}: undo the normalization first"
             )
         array = array.astype(np.float64).clip(0, 1)
     return array.transpose(0, 2, 3, 1)  # (N, H, W, 3)
@@ -248,7 +248,7 @@ def pixel_histogram(images) -> Figure:
     """How the pixel values of each channel are spread, with mean and deviation.
 
     `images` are uint8 (N, 3, H, W). Mean and standard deviation, over all pixels of all
-    images, are given in units of 0 … 1, as the normalisation takes them.
+    images, are given in units of 0 … 1, as the normalization takes them.
     """
     array = to_array(images, "images", 4)
     if array.dtype != np.uint8 or array.shape[1] != 3:
@@ -292,12 +292,12 @@ def mean_images(images, labels, classes: Sequence[str]) -> Figure:
 
 
 def confusion_matrix(
-    matrix, classes: Sequence[str], normalised: bool = False
+    matrix, classes: Sequence[str], normalized: bool = False
 ) -> Figure:
     """A heat map of true class (row) against predicted class (column).
 
     Mistakes (orange) and right answers (blue) have a colour scale of their own, so that
-    a few mistakes stand out beside many right answers. `normalised=True`: the values
+    a few mistakes stand out beside many right answers. `normalized=True`: the values
     are fractions of the true class and are written in percent.
     """
     import seaborn as sns  # slow to import, and only needed here
@@ -308,18 +308,18 @@ def confusion_matrix(
             f"matrix must be {len(classes)} × {len(classes)}, one row per class, "
             f"without negative values, got shape {values.shape}"
         )
-    if normalised and values.max() > 1:
-        raise ValueError("normalised=True takes fractions, got values above 1")
-    if not normalised and (values != values.round()).any():
-        raise ValueError("counts must be whole: pass normalised=True for fractions")
-    shown = 100 * values if normalised else values
+    if normalized and values.max() > 1:
+        raise ValueError("normalized=True takes fractions, got values above 1")
+    if not normalized and (values != values.round()).any():
+        raise ValueError("counts must be whole: pass normalized=True for fractions")
+    shown = 100 * values if normalized else values
     right = np.eye(len(classes), dtype=bool)
     highest = (shown[~right].max(initial=1.0), shown[right].max(initial=1.0))
     layers = zip(("Oranges", "Blues"), (right, ~right), highest, strict=True)
-    options = {"annot": True, "fmt": ".1f" if normalised else ".0f", "cbar": False}
+    options = {"annot": True, "fmt": ".1f" if normalized else ".0f", "cbar": False}
     options |= {"square": True, "linewidths": 1, "annot_kws": {"size": 9}}
     options |= {"xticklabels": list(classes), "yticklabels": list(classes)}
-    unit = "% of the true class" if normalised else "images"
+    unit = "% of the true class" if normalized else "images"
     with new_figure(7.2, 7.6) as figure:
         axes = figure.subplots()
         for colours, hidden, top in layers:
@@ -796,7 +796,7 @@ def slider(draw: Callable[..., Figure], **options):
     the last line of a cell. Where nobody watches (no Jupyter kernel, or a notebook that
     a script runs) it returns None, so that a static page holds no dead widget.
     """
-    if not someone_watches():
+    if not is_interactive():
         return None
     import ipywidgets  # slow to import, and only needed here
     from IPython.display import display
@@ -808,7 +808,7 @@ def slider(draw: Callable[..., Figure], **options):
     return ipywidgets.interactive(show, **options)
 
 
-def someone_watches() -> bool:
+def is_interactive() -> bool:
     """Whether a person runs this Jupyter kernel, and not a script.
 
     JupyterLab, Colab and others let a cell ask its reader for input, and say so in each

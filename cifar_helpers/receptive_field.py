@@ -4,7 +4,7 @@
 and carries, for every feature map, which rows and which columns of the image each
 output position depends on.
 
-`measured_receptive_field` answers what a unit *does* see: how strongly its value
+`effective_receptive_field` answers what a unit *does* see: how strongly its value
 reacts to each pixel of real images.
 
 How the tracing works. A convolution, a pooling or an upsampling treats rows and columns
@@ -740,8 +740,8 @@ def _reduce(call: Call) -> Dependency:
 
 @register(nn.Softmax, nn.LogSoftmax, nn.Softmin, nn.Softmax2d)
 @register(*_functions("softmax log_softmax softmin normalize"))
-def _normalise_along(call: Call) -> Dependency:
-    """Softmax or length normalisation along one dimension."""
+def _normalize_along(call: Call) -> Dependency:
+    """Softmax or length normalization along one dimension."""
     if call.module is not None:
         return call.input.spread([getattr(call.module, "dim", 1)])
     position, default = (2, 1) if call.operation is F.normalize else (1, None)
@@ -1153,7 +1153,7 @@ def as_table(fields: list[LayerField]) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class MeasuredField:
+class EffectiveField:
     """How strongly the central unit of a layer reacts to each pixel, on average."""
 
     layer: str
@@ -1165,7 +1165,7 @@ class MeasuredField:
     images: int  # number of images averaged
 
 
-def measured_receptive_field(
+def effective_receptive_field(
     model: nn.Module,
     images: Tensor,
     layer: str,
@@ -1173,7 +1173,7 @@ def measured_receptive_field(
     mass: float = 0.95,
     batch_size: int = 50,
     seed: int = 0,
-) -> MeasuredField:
+) -> EffectiveField:
     """The effective receptive field of one layer by gradient (Luo et al. 2016).
 
     The absolute gradient of the unit's value with respect to every pixel, averaged over
@@ -1182,7 +1182,7 @@ def measured_receptive_field(
 
     Args:
         model: runs in evaluation mode; modes, hooks and gradients stay as they were.
-        images: normalised float images (N, 3, H, W), as the model takes them.
+        images: normalized float images (N, 3, H, W), as the model takes them.
         layer: a name of `model.named_modules()`; of several runs the first counts.
         position: output (i, j), or the centre; not for outputs (N, features).
         mass: share of the map in `effective_size`, the side of a square around the
@@ -1201,14 +1201,14 @@ def measured_receptive_field(
             total += gradient.abs().mean(dim=1).sum(dim=0).cpu().double()  # (H, W)
     if not total.sum() > 0:
         raise ValueError(f"layer {layer!r} does not react to these images: no gradient")
-    return _summarise(layer, total / total.sum(), mass, len(images))
+    return _summarize(layer, total / total.sum(), mass, len(images))
 
 
 def _check_measurement(model, images: Tensor, layer: str, mass: float) -> None:
     if not images.is_floating_point():
         raise TypeError(
-            f"images must be normalised floats as the model takes them, not "
-            f"{images.dtype}: use data.normalise(images) first"
+            f"images must be normalized floats as the model takes them, not "
+            f"{images.dtype}: use data.normalize(images) first"
         )
     if images.ndim != 4 or len(images) == 0:
         raise ValueError(f"images must be (N, 3, H, W), not {tuple(images.shape)}")
@@ -1273,7 +1273,7 @@ def _gradient(model, images, outputs, position, layer, generator) -> Tensor:
     return torch.zeros_like(images) if gradient is None else gradient
 
 
-def _summarise(layer: str, density: Tensor, mass: float, images: int) -> MeasuredField:
+def _summarize(layer: str, density: Tensor, mass: float, images: int) -> EffectiveField:
     """Centre, spread and effective size of a map that sums to 1."""
     height, width = density.shape
     rows, columns = torch.arange(height).double(), torch.arange(width).double()
@@ -1289,7 +1289,7 @@ def _summarise(layer: str, density: Tensor, mass: float, images: int) -> Measure
     side = 1
     while density[distance <= (side - 1) / 2].sum() < mass - 1e-12:
         side += 1
-    return MeasuredField(
+    return EffectiveField(
         layer=layer,
         map=density,
         centre=(float(row), float(column)),

@@ -32,7 +32,7 @@ from cifar_helpers.data import (
     Batches,
     LabelledImages,
     load_cifar10,
-    normalise,
+    normalize,
     split,
 )
 from cifar_helpers.model import (
@@ -42,13 +42,13 @@ from cifar_helpers.model import (
     count_parameters,
     evaluation_mode,
 )
-from cifar_helpers.optimizers import make_optimizer, rate_factor
+from cifar_helpers.optimizers import make_optimizer, warmup_cosine
 
 CHECK_EVERY = 50  # steps between looks at the losses: each look makes a GPU wait
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class Recipe:
     """A recipe. Impossible values raise ValueError with the reason."""
 
     epochs: int = 24
@@ -57,43 +57,60 @@ class TrainConfig:
     learning_rate: float = 0.1  # the highest, reached after the warm-up
     momentum: float = 0.9  # of SGD and Muon
     weight_decay: float = 5e-4  # of convolution and linear weights; Muon: dense ones
-    other_learning_rate: float = 0.1  # Muon: of all but dense convolutions
-    other_weight_decay: float = 5e-4  # Muon: of linear and depthwise weights
+    sgd_learning_rate: float = 0.1  # Muon: of all but dense convolutions
+    sgd_weight_decay: float = 5e-4  # Muon: of linear and depthwise weights
     whitened: bool = False  # the first filters start as principal patches of the data
     zero_init_residual: bool = False  # residual branches start at 0: only shortcuts
-    warmup_share: float = 0.15  # of all steps: the rate rises linearly, then falls to 0
+    warmup_fraction: float = (
+        0.15  # of all steps: the rate rises linearly, then falls to 0
+    )
     label_smoothing: float = 0.1  # probability spread over all classes
-    average_decay: float = 0.998  # of the weights' moving average, per step
+    ema_decay: float = 0.998  # of the weights' moving average, per step
     crop_padding: int = 4  # pixels; 0 for no random crop
     flip: bool = True
     cutout_size: int = 0  # pixels; 0 for none
     mixup_alpha: float = 0.0  # 0 for none
-    small_share: float = 0.0  # of all steps, the first ones, are done on small images
-    small_size: int = 24  # pixels of the small images
-    easy_share: float = 0.0  # of the images, those of lowest loss, are left out
-    easy_after: float = 0.0  # of all steps: before, no image is left out
+    low_resolution_fraction: float = (
+        0.0  # of all steps, the first ones, are done on small images
+    )
+    low_resolution_size: int = 24  # pixels of the small images
+    selective_drop_fraction: float = (
+        0.0  # of the images, those of lowest loss, are left out
+    )
+    selective_start_fraction: float = 0.0  # of all steps: before, no image is left out
     precision: str = "auto"  # "float32", "bfloat16", or the faster on this device
     compile: bool = False  # torch.compile: needs a C compiler
     seed: int = 0
 
     def __post_init__(self):
-        whole = ("epochs", "batch_size", "crop_padding", "cutout_size", "small_size")
+        whole = (
+            "epochs",
+            "batch_size",
+            "crop_padding",
+            "cutout_size",
+            "low_resolution_size",
+        )
         for name in whole:
             if not isinstance(getattr(self, name), int):
                 raise ValueError(f"{name} must be an int, not {getattr(self, name)!r}")
         for name in ("whitened", "zero_init_residual", "flip", "compile"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name} must be True or False")
-        positive = ("epochs", "batch_size", "small_size")
-        for name in (*positive, "learning_rate", "other_learning_rate"):
+        positive = ("epochs", "batch_size", "low_resolution_size")
+        for name in (*positive, "learning_rate", "sgd_learning_rate"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
-        shares = ("warmup_share", "small_share", "easy_share", "easy_after")
-        for name in (*shares, "label_smoothing", "momentum", "average_decay"):
+        shares = (
+            "warmup_fraction",
+            "low_resolution_fraction",
+            "selective_drop_fraction",
+            "selective_start_fraction",
+        )
+        for name in (*shares, "label_smoothing", "momentum", "ema_decay"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be in [0, 1), not {getattr(self, name)}")
         sizes = ("crop_padding", "cutout_size", "mixup_alpha")
-        for name in (*sizes, "weight_decay", "other_weight_decay"):
+        for name in (*sizes, "weight_decay", "sgd_weight_decay"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must not be negative: {getattr(self, name)}")
         for name, choices in (
@@ -119,20 +136,20 @@ CPU_NETWORK = NetConfig(  # maps of 16 x 16 and less; dilations 2, 4, 8, 16 imag
     rates=(3, 6, 9),  # 6, 12, 18 image pixels
     aspp_stride=2,
 )
-CPU_RECIPE = TrainConfig(
+CPU_RECIPE = Recipe(
     epochs=9,
     batch_size=256,
     optimizer="muon",
     learning_rate=0.2,
-    other_learning_rate=0.2,
+    sgd_learning_rate=0.2,
     weight_decay=0.02,
     whitened=True,
     zero_init_residual=True,
-    average_decay=0.98,
+    ema_decay=0.98,
     crop_padding=2,
-    small_share=0.7,
-    easy_share=0.33,
-    easy_after=0.25,
+    low_resolution_fraction=0.7,
+    selective_drop_fraction=0.33,
+    selective_start_fraction=0.25,
 )
 CHAMPION_NETWORK = replace(  # wider and deeper on the same 16 x 16 maps
     CPU_NETWORK,
@@ -148,16 +165,16 @@ CHAMPION_RECIPE = replace(
     epochs=72,
     batch_size=128,
     learning_rate=0.1,
-    other_learning_rate=0.1,
+    sgd_learning_rate=0.1,
     zero_init_residual=False,  # its weights are older than this idea
-    average_decay=0.998,
+    ema_decay=0.998,
     crop_padding=4,
-    small_share=0.5,
-    easy_share=0.0,
-    easy_after=0.0,
+    low_resolution_fraction=0.5,
+    selective_drop_fraction=0.0,
+    selective_start_fraction=0.0,
 )
 PRESETS = {  # name: (network, recipe)
-    "baseline": (NetConfig(), TrainConfig()),
+    "baseline": (NetConfig(), Recipe()),
     "cpu": (CPU_NETWORK, CPU_RECIPE),
     "champion": (CHAMPION_NETWORK, CHAMPION_RECIPE),
 }
@@ -170,31 +187,32 @@ class LossNotFinite(RuntimeError):
 class Trainer:
     """What changes during a run: weights, their average, optimizer, random draws."""
 
-    def __init__(self, model: nn.Module, config: TrainConfig, steps: int):
-        self.config = config
+    def __init__(self, model: nn.Module, recipe: Recipe, steps: int):
+        self.recipe = recipe
         self.device = next(model.parameters()).device
         if self.device.type == "cpu":
             runtime.keep_freed_memory()
         self.model = model.to(memory_format=torch.channels_last)
         self.forward = model
-        if config.compile:
+        if recipe.compile:
             self.forward = torch.compile(model, dynamic=False)  # there are few shapes
         self.averaged = AveragedModel(
             model,
-            multi_avg_fn=get_ema_multi_avg_fn(config.average_decay),
+            multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay),
             use_buffers=True,  # batch norm's statistics belong to the weights
         )
-        self.optimizer = make_optimizer(model, config)
+        self.optimizer = make_optimizer(model, recipe)
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(
-            self.optimizer, lambda step: rate_factor(step, steps, config.warmup_share)
+            self.optimizer,
+            lambda step: warmup_cosine(step, steps, recipe.warmup_fraction),
         )
-        self.generator = torch.Generator(self.device).manual_seed(config.seed)
-        self.small_steps = round(config.small_share * steps)
-        self.easy_after_step = round(config.easy_after * steps)
+        self.generator = torch.Generator(self.device).manual_seed(recipe.seed)
+        self.low_resolution_steps = round(recipe.low_resolution_fraction * steps)
+        self.selective_start_step = round(recipe.selective_start_fraction * steps)
         self.image_losses = None  # (images,), each one's loss when it was last seen
         self.dtype = runtime.autocast_dtype(self.device)
-        if config.precision != "auto":
-            self.dtype = getattr(torch, config.precision)
+        if recipe.precision != "auto":
+            self.dtype = getattr(torch, recipe.precision)
         self.step = 0
 
     def train_step(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -213,36 +231,38 @@ class Trainer:
 
     def augmented(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Float inputs (N, 3, 32, 32), or smaller, and target probabilities."""
-        c, draw = self.config, self.generator
-        if c.crop_padding:
-            images = augment.random_crop(images, c.crop_padding, draw)
-        if c.flip:
+        recipe, draw = self.recipe, self.generator
+        if recipe.crop_padding:
+            images = augment.random_crop(images, recipe.crop_padding, draw)
+        if recipe.flip:
             images = augment.random_flip(images, draw)
-        if c.cutout_size:
-            images = augment.cutout(images, c.cutout_size, draw)
-        inputs = normalise(images)
-        if self.step < self.small_steps:
-            size = (c.small_size, c.small_size)
+        if recipe.cutout_size:
+            images = augment.cutout(images, recipe.cutout_size, draw)
+        inputs = normalize(images)
+        if self.step < self.low_resolution_steps:
+            size = (recipe.low_resolution_size, recipe.low_resolution_size)
             inputs = F.interpolate(inputs, size, mode="bilinear", antialias=True)
         inputs = inputs.contiguous(memory_format=torch.channels_last)
-        targets = augment.one_hot(labels, self.model.config.classes, c.label_smoothing)
-        return augment.mixup(inputs, targets, c.mixup_alpha, draw)
+        targets = augment.one_hot(
+            labels, self.model.config.classes, recipe.label_smoothing
+        )
+        return augment.mixup(inputs, targets, recipe.mixup_alpha, draw)
 
     def draw_order(self, images: int) -> Tensor:
         """Which of so many images to look at in an epoch, and in which order (images,).
 
-        All of them, shuffled. With `easy_share`, after a share `easy_after` of the
-        steps and once each has been seen: those with the highest losses, shuffled again
-        and again until there are as many (after Jiang et al. 2019, arXiv:1910.00762).
+        All of them, shuffled. With selective backprop (after Jiang et al. 2019,
+        arXiv:1910.00762), from its start on and once each has been seen: those with the
+        highest losses, shuffled again and again until there are as many.
         """
         if self.image_losses is None:
             self.image_losses = torch.full((images,), math.inf, device=self.device)
         chosen = torch.arange(images, device=self.device)
         all_seen = self.image_losses.isfinite().all()
-        late = self.step >= self.easy_after_step
-        if self.config.easy_share and late and all_seen:
+        late = self.step >= self.selective_start_step
+        if self.recipe.selective_drop_fraction and late and all_seen:
             easiest_first = self.image_losses.argsort(stable=True)
-            easy = round(self.config.easy_share * images)
+            easy = round(self.recipe.selective_drop_fraction * images)
             chosen = easiest_first[min(easy, images - 1) :]
         count, passes = len(chosen), math.ceil(images / len(chosen))
         draw = {"generator": self.generator, "device": self.device}
@@ -295,7 +315,7 @@ def whiten_filters(conv: nn.Conv2d, images: Tensor) -> None:
     arXiv:2404.00498). Filters beyond twice the patch's numbers stay as they are.
     """
     size = conv.kernel_size[0]
-    patches = F.unfold(normalise(images), size, stride=size)  # (N, 3 size size, places)
+    patches = F.unfold(normalize(images), size, stride=size)  # (N, 3 size size, places)
     patches = patches.transpose(1, 2).flatten(0, 1)  # (N places, 3 size size)
     moments = patches.T @ patches / len(patches)
     values, vectors = torch.linalg.eigh(moments.cpu())  # in rising order
@@ -331,7 +351,7 @@ def train_one_epoch(trainer: Trainer, data: LabelledImages, progress=None) -> di
     loss_sum = torch.zeros((), device=trainer.device)
     correct = torch.zeros((), dtype=torch.int64, device=trainer.device)
     sums = []
-    for index in trainer.draw_order(len(data)).split(trainer.config.batch_size):
+    for index in trainer.draw_order(len(data)).split(trainer.recipe.batch_size):
         images, labels = (t.index_select(0, index) for t in (data.images, data.labels))
         losses, right = trainer.train_step(images, labels)  # (N,), ()
         trainer.image_losses[index] = losses
@@ -358,7 +378,7 @@ def _check_finite(losses: list[Tensor], trainer: Trainer) -> None:
         step = trainer.step - len(losses) + bad[0].item() + 1
         raise LossNotFinite(
             f"the loss is not finite at step {step} (learning rate "
-            f"{trainer.config.learning_rate}): lower the learning rate, lengthen the "
+            f"{trainer.recipe.learning_rate}): lower the learning rate, lengthen the "
             "warm-up, or look for broken images or labels"
         )
 
@@ -375,7 +395,7 @@ def evaluate(model: nn.Module, data: LabelledImages, batch_size: int = 500) -> d
     loss_sum, correct = 0.0, 0
     with evaluation_mode(model):
         for images, labels in Batches(data, batch_size):
-            inputs = normalise(images).contiguous(memory_format=torch.channels_last)
+            inputs = normalize(images).contiguous(memory_format=torch.channels_last)
             log_probabilities = model(inputs)  # (N, classes)
             loss_sum -= log_probabilities.gather(1, labels[:, None]).sum().item()
             correct += (log_probabilities.argmax(1) == labels).sum().item()
@@ -383,9 +403,9 @@ def evaluate(model: nn.Module, data: LabelledImages, batch_size: int = 500) -> d
 
 
 def measure_speed(
-    model: nn.Module, data: LabelledImages, config: TrainConfig, seconds: float = 1.0
+    model: nn.Module, data: LabelledImages, recipe: Recipe, seconds: float = 1.0
 ) -> float:
-    """Images per second that a whole run of `config` will train on this machine.
+    """Images per second that a whole run of `recipe` will train on this machine.
 
     A copy of `model` takes real steps for about `seconds`, after two that only set
     things up; if the recipe has small images, for as long again on those. Raises
@@ -395,20 +415,20 @@ def measure_speed(
         raise ValueError("there are no images to measure with")
     data = data.to(next(model.parameters()).device)
     seconds_per_image = 0.0
-    for share, small_steps in (
-        (config.small_share, math.inf),
-        (1 - config.small_share, 0),
+    for share, low_resolution_steps in (
+        (recipe.low_resolution_fraction, math.inf),
+        (1 - recipe.low_resolution_fraction, 0),
     ):
         if share:
-            trainer = Trainer(copy.deepcopy(model), config, steps=10**6)
-            trainer.small_steps = small_steps
+            trainer = Trainer(copy.deepcopy(model), recipe, steps=10**6)
+            trainer.low_resolution_steps = low_resolution_steps
             seconds_per_image += share / _speed(trainer, data, seconds)
     return 1 / seconds_per_image
 
 
 def _speed(trainer: Trainer, data: LabelledImages, seconds: float) -> float:
     """Images per second of a trainer's steps, after two that only set things up."""
-    size = trainer.config.batch_size
+    size = trainer.recipe.batch_size
     passes = (Batches(data, size, shuffle=True) for _ in itertools.count())
     batches = itertools.chain.from_iterable(passes)
     trainer.model.train()
@@ -426,7 +446,7 @@ def _speed(trainer: Trainer, data: LabelledImages, seconds: float) -> float:
 def fit(
     model: CIFAR10Net,
     data: LabelledImages,
-    config: TrainConfig,
+    recipe: Recipe,
     validation: LabelledImages | None = None,
     on_epoch=None,
     checkpoint: str | Path | None = None,
@@ -443,16 +463,16 @@ def fit(
     _refuse_empty(data, validation)
     device = next(model.parameters()).device
     data, validation = data.to(device), validation and validation.to(device)
-    steps = config.epochs * math.ceil(len(data) / config.batch_size)
-    if config.whitened and hasattr(model.initial, "conv"):  # it may be switched off
+    steps = recipe.epochs * math.ceil(len(data) / recipe.batch_size)
+    if recipe.whitened and hasattr(model.initial, "conv"):  # it may be switched off
         whiten_filters(model.initial.conv, data.images[:5000])
-    if config.zero_init_residual:
+    if recipe.zero_init_residual:
         zero_init_residual(model)
-    trainer = Trainer(model, config, steps)
+    trainer = Trainer(model, recipe, steps)
     history = _resume(trainer, checkpoint, len(data))
-    total, done = config.epochs * len(data), len(history) * len(data)
+    total, done = recipe.epochs * len(data), len(history) * len(data)
     with tqdm(total=total, initial=done, unit=" images", unit_scale=True) as progress:
-        for epoch in range(len(history) + 1, config.epochs + 1):
+        for epoch in range(len(history) + 1, recipe.epochs + 1):
             row = {"epoch": epoch, **train_one_epoch(trainer, data, progress)}
             if validation is not None:
                 result = evaluate(trainer.averaged.module, validation)
@@ -474,7 +494,7 @@ def _refuse_empty(data: LabelledImages, validation: LabelledImages | None) -> No
 
 def _run_identity(trainer: Trainer, images: int) -> dict:
     """What two runs must share for one to go on from the other's checkpoint."""
-    identity = {"images": images, "recipe": asdict(trainer.config)}
+    identity = {"images": images, "recipe": asdict(trainer.recipe)}
     return identity | {"network": _as_json(asdict(trainer.model.config))}
 
 
@@ -569,7 +589,7 @@ def train_preset(
     `validation` images are held out and judged after every epoch. Otherwise all are
     trained on and the test set is looked at, once, when the run is finished.
     `source` is that of `load_cifar10`: by default never the bundled sample.
-    `changes` replace entries of the preset's TrainConfig.
+    `changes` replace entries of the preset's Recipe.
     """
     network, recipe = PRESETS[name]
     recipe = replace(recipe, **changes)
@@ -608,7 +628,7 @@ def _yes_or_no(text: str) -> bool:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The command line: every entry of TrainConfig can be changed by its name."""
+    """The command line: every entry of Recipe can be changed by its name."""
     parser = argparse.ArgumentParser(
         prog="python -m cifar_helpers.training",
         description="Train a preset on CIFAR-10; run the same command again to resume.",
@@ -619,7 +639,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--validation", type=int, default=0, help="images held out")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     parser.add_argument("--source", default="full", choices=SOURCES, help="of the data")
-    for field in fields(TrainConfig):
+    for field in fields(Recipe):
         kind = type(field.default)
         parser.add_argument(
             f"--{field.name.replace('_', '-')}",
@@ -628,7 +648,7 @@ def main(arguments: list[str] | None = None) -> None:
             help="default: the preset's",
         )
     options = vars(parser.parse_args(arguments))
-    names = {field.name for field in fields(TrainConfig)}
+    names = {field.name for field in fields(Recipe)}
     changes = {name: options[name] for name in names & options.keys()}
     run = ("out", "validation", "device", "source")
     run = {name: options[name] for name in run}

@@ -13,8 +13,8 @@ from cifar_helpers.data import load_cifar10
 from cifar_helpers.evaluation import collect_predictions, confusion_matrix
 from cifar_helpers.model import CIFAR10Net, load_card, load_pretrained, table_of_sizes
 from cifar_helpers.training import read_history
-from tests.benchmarks.ladder import RUNGS, short_runs
 from tests.benchmarks.rows import read_rows
+from tests.benchmarks.stepwise import STEPS, short_runs
 
 IMAGES = Path(__file__).resolve().parents[1] / "notebooks" / "images"
 TITLES = {
@@ -60,8 +60,8 @@ def minutes():
             accuracies = [row["train_accuracy_percent"] for row in rows]
             recipe = card["recipe"]
             left.plot(times, accuracies, "o-", color=colour, ms=3, label=name)
-            if recipe.get("easy_share"):
-                whole = ceil(recipe["easy_after"] * recipe["epochs"])
+            if recipe.get("selective_drop_fraction"):
+                whole = ceil(recipe["selective_start_fraction"] * recipe["epochs"])
                 spot = times[whole], accuracies[whole]
                 left.annotate("easy images left out", spot,
                               (40, -40), size=8, color=colour,
@@ -93,20 +93,20 @@ def minutes():
     return figure
 
 
-def ladder():
+def stepwise():
     """From the baseline to the champion, change by change, in runs of one length."""
     runs = short_runs(runtime.RESULTS / "champion.csv")
-    accuracies = {name: runs[name] for name in RUNGS}
+    accuracies = {name: runs[name] for name in STEPS}
     means = [mean(values) for values in accuracies.values()]
     errors = [stdev(values) / len(values) ** 0.5 for values in accuracies.values()]
     unit = "validation accuracy (%) after two passes over 45,000 images"
-    return plots.bars_with_error(RUNGS, means, errors, unit, min(means) - 3)
+    return plots.bars_with_error(STEPS, means, errors, unit, min(means) - 3)
 
 
 def main() -> None:
     IMAGES.mkdir(exist_ok=True)
     plots.apply_style()
-    for draw in (network, confusion, minutes, ladder):
+    for draw in (network, confusion, minutes, stepwise):
         path = IMAGES / f"{draw.__name__}.png"
         draw().savefig(path, dpi=150, bbox_inches="tight", metadata={"Software": None})
         print(path.name)

@@ -14,7 +14,7 @@ from cifar_helpers.model import (
     load_card,
 )
 from cifar_helpers.training import PRESETS
-from tests.benchmarks import ladder, laptop
+from tests.benchmarks import laptop, stepwise
 from tests.benchmarks import training as benchmark
 from tests.benchmarks.resnet8 import ResNet8, ResNet8Config
 from tests.benchmarks.rows import read_rows
@@ -64,7 +64,7 @@ def test_textbook_network_computes_the_same():
     assert "DepthwiseConv2d" not in kinds
 
 
-def test_yardstick_has_the_published_size():
+def test_reference_network_has_the_published_size():
     model = ResNet8(ResNet8Config(width=16))
     dense = sum(p.numel() for p in model.parameters() if p.ndim > 1)
     # MLPerf Tiny: 3x3 convolutions, two 1x1 shortcuts, a fully connected layer
@@ -89,62 +89,65 @@ def test_shares_of_a_step_add_up(rows):
     assert benchmark.group_of("aten::unknown") == "all else"
 
 
-# ---- the ladder and the long runs ----------------------------------------------------
+# ---- the stepwise ablation and the long runs ----------------------------------------
 
 
-def test_ladder_leads_from_the_baseline_to_the_champion():
-    rungs = list(ladder.RUNGS)
-    assert ladder.configurations(rungs[0]) == PRESETS["baseline"]
-    network, recipe = ladder.configurations(rungs[-1])
+def test_stepwise_ablation_leads_from_the_baseline_to_the_champion():
+    steps = list(stepwise.STEPS)
+    assert stepwise.configurations(steps[0]) == PRESETS["baseline"]
+    network, recipe = stepwise.configurations(steps[-1])
     champion_network, champion_recipe = PRESETS["champion"]
     assert network == champion_network
     assert replace(recipe, epochs=champion_recipe.epochs) == champion_recipe
-    assert ladder.configurations("small images first")[0] == PRESETS["cpu"][0]
-    assert ladder.configurations("cpu") == PRESETS["cpu"]
-    every_image = ladder.configurations("cpu, every image")
-    assert every_image == (PRESETS["cpu"][0], replace(PRESETS["cpu"][1], easy_share=0))
+    assert stepwise.configurations("small images first")[0] == PRESETS["cpu"][0]
+    assert stepwise.configurations("cpu") == PRESETS["cpu"]
+    every_image = stepwise.configurations("cpu, every image")
+    assert every_image == (
+        PRESETS["cpu"][0],
+        replace(PRESETS["cpu"][1], selective_drop_fraction=0),
+    )
 
 
 @pytest.mark.parametrize(
-    "name", [*ladder.RUNGS, *ladder.DETOURS, *ladder.FOR_A_GPU, *ladder.OF_CPU]
+    "name", [*stepwise.STEPS, *stepwise.VARIANTS, *stepwise.FOR_A_GPU, *stepwise.OF_CPU]
 )
-def test_every_network_of_the_ladder_keeps_the_budget(name):
-    network, _ = ladder.configurations(name)
+def test_every_network_of_the_stepwise_ablation_keeps_the_budget(name):
+    network, _ = stepwise.configurations(name)
     model = CIFAR10Net(network)
     assert count_parameters(model) < 200_000
     assert model(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
 
 
-@pytest.mark.parametrize("name", [*ladder.DETOURS, *ladder.FOR_A_GPU])
-def test_detours_leave_the_last_rung_by_what_they_say(name):
-    network, recipe = ladder.configurations(name)
-    last_network, last_recipe = ladder.configurations(list(ladder.RUNGS)[-1])
-    changes = (ladder.DETOURS | ladder.FOR_A_GPU)[name]
-    assert ladder.differences(network, last_network) == changes[0]
-    assert ladder.differences(recipe, last_recipe) == changes[1]
+@pytest.mark.parametrize("name", [*stepwise.VARIANTS, *stepwise.FOR_A_GPU])
+def test_variants_leave_the_last_step_by_what_they_say(name):
+    network, recipe = stepwise.configurations(name)
+    last_network, last_recipe = stepwise.configurations(list(stepwise.STEPS)[-1])
+    changes = (stepwise.VARIANTS | stepwise.FOR_A_GPU)[name]
+    assert stepwise.differences(network, last_network) == changes[0]
+    assert stepwise.differences(recipe, last_recipe) == changes[1]
 
 
-def test_ladder_rows_are_kept_and_not_repeated(tmp_path):
+def test_stepwise_ablation_rows_are_kept_and_not_repeated(tmp_path):
     path, threads = tmp_path / "champion.csv", torch.get_num_threads()
-    command = ["--rungs", "Muon", "--epochs", "1", "--images", "256"]
+    command = ["--steps", "Muon", "--epochs", "1", "--images", "256"]
     command += ["--source", "sample", "--out", str(path), "--seeds"]
-    ladder.main([*command, "0"])
+    stepwise.main([*command, "0"])
     assert torch.get_num_threads() == threads
     (row,) = read_rows(path)
     assert (row["run"], row["epochs"], row["training_images"]) == ("Muon", "1", "256")
     assert 0 <= float(row["validation_accuracy_percent"]) <= 100
     assert row["test_accuracy_percent"] == ""
     assert json.loads(row["recipe"])["optimizer"] == "muon"
-    assert row["command"].startswith("python -m tests.benchmarks.ladder --rungs Muon")
-    ladder.main([*command, "0", "1"])
+    assert row["command"].startswith("python -m tests.benchmarks.stepwise --steps Muon")
+    stepwise.main([*command, "0", "1"])
     assert [row["seed"] for row in read_rows(path)] == ["0", "1"]
 
 
-def test_finished_runs_join_the_ladder_by_their_cards(tmp_path):
+def test_finished_runs_join_the_stepwise_ablation_by_their_cards(tmp_path):
     path = tmp_path / "champion.csv"
     card = str(runtime.WEIGHTS / "baseline.json")
     for _ in range(2):
-        ladder.main(["--cards", card, "--out", str(path)])
+        stepwise.main(["--cards", card, "--out", str(path)])
     (row,) = read_rows(path)
     facts = load_card("baseline")
     assert row["run"] == "baseline" and int(row["epochs"]) == facts["recipe"]["epochs"]
@@ -159,11 +162,11 @@ def test_long_runs_give_a_row_each(tmp_path, monkeypatch):
     quick = replace(preset, epochs=1)
     monkeypatch.setitem(PRESETS, "cpu", (network, quick))
     path = tmp_path / "laptop.csv"
-    command = ["--seeds", "0", "--yardstick-epochs", "1", "--out", str(path)]
+    command = ["--seeds", "0", "--reference-epochs", "1", "--out", str(path)]
     command += ["--runs", str(tmp_path), "--source", "sample"]
     laptop.main(command)
-    ours, yardstick = read_rows(path)
-    assert (ours["network"], yardstick["network"]) == ("cpu", "resnet8-24")
+    ours, reference = read_rows(path)
+    assert (ours["network"], reference["network"]) == ("cpu", "resnet8-24")
     card = json.loads((tmp_path / "cpu-1-0" / "cpu.json").read_text())
     assert float(ours["test_accuracy_percent"]) == card["test_accuracy_percent"]
     assert float(ours["train_seconds"]) == card["train_seconds"] > 0

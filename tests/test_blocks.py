@@ -66,8 +66,8 @@ def convolution(x, weight, stride=1, padding=0, dilation=1, bias=None):
     return torch.from_numpy(out)
 
 
-def normalisation(x, norm):
-    """Batch normalisation with stored statistics, channel by channel."""
+def normalization(x, norm):
+    """Batch normalization with stored statistics, channel by channel."""
     out = torch.empty_like(x)
     for c in range(x.shape[1]):
         spread = (norm.running_var[c].item() + norm.eps) ** 0.5
@@ -83,7 +83,7 @@ def positive_part(x):
 def separable(x, block, dilation, stride=1, residual=False):
     """What DepthwiseSeparableConv should give."""
     y = convolution(x, block.depthwise.weight, stride, dilation, dilation)
-    y = normalisation(convolution(y, block.pointwise.weight), block.norm)
+    y = normalization(convolution(y, block.pointwise.weight), block.norm)
     return positive_part(y + x if residual else y)
 
 
@@ -93,7 +93,7 @@ def separable(x, block, dilation, stride=1, residual=False):
 def test_initial_block_is_convolution_norm_and_relu():
     block = prepared(InitialConvBlock(3, 5))
     x = maps(2, 3, 6, 7)
-    expected = normalisation(convolution(x, block.conv.weight, padding=1), block.norm)
+    expected = normalization(convolution(x, block.conv.weight, padding=1), block.norm)
     assert (expected < 0).any()
     torch.testing.assert_close(block(x), positive_part(expected))
 
@@ -104,12 +104,12 @@ def test_initial_block_with_a_stride_reads_patches_that_overlap(stride):
     assert block.conv.weight.shape == (5, 3, 2 * stride, 2 * stride)
     x = maps(2, 3, 8, 12)
     y = convolution(x, block.conv.weight, stride, padding=stride // 2)
-    expected = positive_part(normalisation(y, block.norm))
+    expected = positive_part(normalization(y, block.norm))
     assert expected.shape == (2, 5, 8 // stride, 12 // stride)
     torch.testing.assert_close(block(x), expected)
 
 
-def test_initial_block_normalises_by_the_batch_while_training():
+def test_initial_block_normalizes_by_the_batch_while_training():
     block = prepared(InitialConvBlock(3, 5)).train()
     x = maps(4, 3, 6, 7)
     y = convolution(x, block.conv.weight, padding=1)
@@ -280,7 +280,7 @@ def test_dilated_block_is_two_separable_convolutions(out_channels, stride, resid
         size = {1: 3, 2: 3, 4: 7}[stride]
         assert weight.shape == (out_channels, 4, size, size)
         y = convolution(y, weight, stride, padding=size // 2)
-        y = positive_part(normalisation(y, block.merge[1]))
+        y = positive_part(normalization(y, block.merge[1]))
     assert y.shape == (2, out_channels, 8 // stride, 12 // stride)
     torch.testing.assert_close(block(x), y)
 
@@ -351,11 +351,11 @@ def test_deconvolution_and_its_shortcut(upscale, residual):
     x, detail = maps(2, 3, 4, 6), maps(2, 2, 2 * upscale, 3 * upscale)
     before = detail.clone()
     down = convolution(x, block.down[0].weight, 2, 1)
-    down = positive_part(normalisation(down, block.down[1]))
+    down = positive_part(normalization(down, block.down[1]))
     fine = convolution(down, block.refine[0].weight, 1, 1)
-    fine = positive_part(normalisation(fine, block.refine[1]))
+    fine = positive_part(normalization(fine, block.refine[1]))
     coarse = fine + down if residual else fine
-    y = normalisation(transposed(coarse, block.deconv.weight, upscale), block.norm)
+    y = normalization(transposed(coarse, block.deconv.weight, upscale), block.norm)
     expected = positive_part(y + detail if residual else y)
     torch.testing.assert_close(block(x, detail), expected)
     assert torch.equal(detail, before)
@@ -370,7 +370,7 @@ def test_aspp_joins_its_branches(rates, stride):
     block = prepared(ASPP(3, 4, 5, rates, stride))
     x = maps(2, 3, 8, 12)
     local = convolution(x, block.local[0].weight, stride)
-    branches = [positive_part(normalisation(local, block.local[1]))]
+    branches = [positive_part(normalization(local, block.local[1]))]
     for rate, branch in zip(rates, block.dilated, strict=True):
         branches.append(separable(x, branch, rate, stride))
     mean = torch.stack([x[:, c].mean((1, 2)) for c in range(3)], 1).view(2, 3, 1, 1)
@@ -378,7 +378,7 @@ def test_aspp_joins_its_branches(rates, stride):
     whole = positive_part(convolution(mean, whole.weight, bias=whole.bias))
     branches.append(whole * torch.ones(1, 1, 8 // stride, 12 // stride))
     joined = convolution(torch.cat(branches, 1), block.project[0].weight)
-    expected = positive_part(normalisation(joined, block.project[1]))
+    expected = positive_part(normalization(joined, block.project[1]))
     assert expected.shape == (2, 5, 8 // stride, 12 // stride)
     torch.testing.assert_close(block(x), expected)
 

@@ -33,7 +33,7 @@ from cifar_helpers.data import (
     DataUnavailable,
     LabelledImages,
     load_cifar10,
-    normalise,
+    normalize,
     split,
 )
 
@@ -218,20 +218,20 @@ def test_split_refuses_half_an_image(sample):
         split(sample.train, validation=100.0)
 
 
-def test_normalise_agrees_with_torchvision():
+def test_normalize_agrees_with_torchvision():
     images = some_images().images
     wanted = torchvision_normalize(images.float() / 255, data.MEAN, data.STD)
-    assert normalise(images).dtype == torch.float32
-    torch.testing.assert_close(normalise(images), wanted)
+    assert normalize(images).dtype == torch.float32
+    torch.testing.assert_close(normalize(images), wanted)
 
 
-def test_normalise_refuses_floats_and_other_shapes():
+def test_normalize_refuses_floats_and_other_shapes():
     with pytest.raises(TypeError, match="torch.float32"):
-        normalise(torch.zeros(2, 3, 32, 32))
+        normalize(torch.zeros(2, 3, 32, 32))
     with pytest.raises(TypeError, match="ndarray"):
-        normalise(np.zeros((2, 3, 32, 32), np.uint8))
+        normalize(np.zeros((2, 3, 32, 32), np.uint8))
     with pytest.raises(ValueError, match=r"\(2, 32, 32, 3\)"):
-        normalise(torch.zeros(2, 32, 32, 3, dtype=torch.uint8))
+        normalize(torch.zeros(2, 32, 32, 3, dtype=torch.uint8))
 
 
 def test_mean_and_std_are_those_of_the_training_images(sample):

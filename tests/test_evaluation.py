@@ -59,7 +59,7 @@ def rows_of(predictions):
     return list(zip(probabilities, predictions.labels.tolist(), strict=True))
 
 
-def normalised_by_hand(image):
+def normalized_by_hand(image):
     channels = [(image[c] / 255 - MEAN[c]) / STD[c] for c in range(3)]
     return torch.stack(channels)
 
@@ -139,7 +139,7 @@ def test_collecting_runs_every_image_once_in_evaluation_mode(model, data):
     model.eval()
     for index, image in enumerate(data.images):
         with torch.no_grad():
-            alone = model(normalised_by_hand(image)[None])[0]
+            alone = model(normalized_by_hand(image)[None])[0]
         torch.testing.assert_close(
             predictions.log_probabilities[index], alone, rtol=1e-4, atol=1e-4
         )
@@ -199,10 +199,10 @@ def test_confusion_matrix_counts(predictions):
         expected[label, max(range(10), key=probabilities.__getitem__)] += 1
     matrix = evaluation.confusion_matrix(predictions)
     assert matrix.tolist() == expected.tolist()
-    shares = evaluation.confusion_matrix(predictions, normalise="true")
+    shares = evaluation.confusion_matrix(predictions, normalize="true")
     np.testing.assert_allclose(shares, expected / expected.sum(1, keepdims=True))
     with pytest.raises(ValueError, match="'pred'"):
-        evaluation.confusion_matrix(predictions, normalise="pred")
+        evaluation.confusion_matrix(predictions, normalize="pred")
 
 
 def test_report_of_each_class(predictions):
@@ -361,7 +361,7 @@ def test_occlusion_map_by_loops(model, data, patch, stride):
 
     def probability(picture):
         with torch.no_grad():
-            return float(model(normalised_by_hand(picture)[None])[0, label].exp())
+            return float(model(normalized_by_hand(picture)[None])[0, label].exp())
 
     tops = list(range(0, 32 - patch + 1, stride))
     if tops[-1] != 32 - patch:

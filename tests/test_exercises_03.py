@@ -81,7 +81,7 @@ def count_up(price):
 @pytest.mark.parametrize(
     "widest, words",
     [
-        (count_up(lambda c: c * c + 9 * c), "of the normalisation"),
+        (count_up(lambda c: c * c + 9 * c), "of the normalization"),
         (count_up(lambda c: c * c + 2 * c), "left out the depthwise half"),
         (count_up(lambda c: 9 * c * c + 2 * c), "how wide a standard layer"),
         (lambda b: count_up(lambda c: c * c + 11 * c)(b) + 1, "one channel too many"),
@@ -101,7 +101,7 @@ def test_widest_separable_is_solved_by_building_the_block():
     assert checks.widest_separable(count_up(price)).status == "solved"
 
 
-def factorised(left=1.0, right=0.0, order=0):
+def factorized(left=1.0, right=0.0, order=0):
     """The solution, with one wrong step where it is given."""
 
     def attempt(weight):
@@ -123,9 +123,9 @@ def mean_kernel(weight):
 @pytest.mark.parametrize(
     "attempt, words",
     [
-        (factorised(left=0.0), "singular value is missing"),
-        (factorised(right=1.0), "in both factors"),
-        (factorised(order=1), "is possible"),
+        (factorized(left=0.0), "singular value is missing"),
+        (factorized(right=1.0), "in both factors"),
+        (factorized(order=1), "is possible"),
         (mean_kernel, "mean kernel is not the nearest"),
         (lambda w: (w[0][:, None], w[:, :, :1, :1]), "is possible"),
         (lambda w: (w[0], w[:, :, :1, :1]), "depthwise_weight should have shape"),
@@ -139,4 +139,4 @@ def test_nearest_separable(attempt, words):
 
 @pytest.mark.parametrize("left, right", [(1.0, 0.0), (0.0, 1.0), (0.5, 0.5)])
 def test_nearest_separable_is_solved_wherever_the_singular_value_goes(left, right):
-    assert checks.nearest_separable(factorised(left, right)).status == "solved"
+    assert checks.nearest_separable(factorized(left, right)).status == "solved"

@@ -65,7 +65,7 @@ def parameters(c, b, out, rates, stride, **changes):
                 "dilated": n * (9 * c + c * b),
                 "project": (n + 2) * b * o,
             },
-            "batch normalisation is missing",
+            "batch normalization is missing",
         ),
     ],
 )

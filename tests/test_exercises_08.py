@@ -19,7 +19,7 @@ RIGHT = [
     (checks.redesign, THRIFTY),
 ]
 WRONG = [
-    (checks.separable_parameters, lambda i, o: 9 * i + i * o, "normalisation is miss"),
+    (checks.separable_parameters, lambda i, o: 9 * i + i * o, "normalization is miss"),
     (checks.separable_parameters, lambda i, o: 9 * i * o + 2 * o, "dense"),
     (checks.separable_parameters, lambda i, o: 9 * i + i * o + 4 * o, "not learned"),
     (checks.separable_parameters, lambda i, o: 9 * o + i * o + 2 * o, "comes first"),

@@ -105,7 +105,7 @@ def by_hand(c):
         ),
         "aspp": (
             (local + dilated + w * b + b + joined * o)  # convolutions
-            + 2 * b * (1 + len(c.rates)) + 2 * o,  # normalisation
+            + 2 * b * (1 + len(c.rates)) + 2 * o,  # normalization
             (local + dilated + joined * o) * places + w * b,
         ),
         "head": (o * 10 + 10, o * 10),
@@ -150,7 +150,7 @@ def test_table_agrees_with_a_calculation_from_the_sizes(config):
     assert count_multiply_adds(model) == multiply_adds
 
 
-def test_normalisation_and_biases_are_counted():
+def test_normalization_and_biases_are_counted():
     layers = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 2))
     assert count_parameters(layers) == (3 * 4 * 9 + 4) + (4 + 4) + (4 * 2 + 2)
 
@@ -349,7 +349,7 @@ def test_other_sizes_that_fit_are_taken(size):
 # ---- predict -------------------------------------------------------------------------
 
 
-def test_predict_normalises_and_cuts_into_batches():
+def test_predict_normalizes_and_cuts_into_batches():
     model = CIFAR10Net(NetConfig(**NARROW))
     model(torch.randn(8, 3, 32, 32))  # batch norm has seen something
     images = raw_images(7)

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from cifar_helpers.model import CIFAR10Net
-from cifar_helpers.optimizers import Muon, make_optimizer, orthogonalise, rate_factor
-from cifar_helpers.training import TrainConfig
+from cifar_helpers.optimizers import Muon, make_optimizer, orthogonalize, warmup_cosine
+from cifar_helpers.training import Recipe
 
-QUICK = TrainConfig(epochs=2, batch_size=8, precision="float32")
+QUICK = Recipe(epochs=2, batch_size=8, precision="float32")
 
 
 # ---- learning rate -------------------------------------------------------------------
@@ -20,7 +20,7 @@ QUICK = TrainConfig(epochs=2, batch_size=8, precision="float32")
 
 @pytest.mark.parametrize("steps, share", [(100, 0.2), (7, 0.5), (50, 0.0), (1, 0.2)])
 def test_rate_rises_in_a_line_and_falls_in_a_cosine(steps, share):
-    factors = np.array([rate_factor(step, steps, share) for step in range(steps + 1)])
+    factors = np.array([warmup_cosine(step, steps, share) for step in range(steps + 1)])
     warmup = share * steps
     top = math.ceil(warmup)
     rise = np.diff(np.concatenate([[0], factors[:top]]))
@@ -39,7 +39,7 @@ def test_only_convolution_and_linear_weights_decay(optimizer):
     """With gradients of zero, decay alone moves the weights."""
     model = CIFAR10Net()
     config = replace(QUICK, optimizer=optimizer, learning_rate=0.1, weight_decay=0.01)
-    config = replace(config, momentum=0.0, other_weight_decay=0.01)
+    config = replace(config, momentum=0.0, sgd_weight_decay=0.01)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)
@@ -81,23 +81,23 @@ def matrix(rows, columns, seed=0):
 
 
 @pytest.mark.parametrize("rows, columns", [(8, 72), (72, 8), (16, 16), (1, 9)])
-def test_orthogonalise_keeps_directions_and_evens_their_lengths(rows, columns):
+def test_orthogonalize_keeps_directions_and_evens_their_lengths(rows, columns):
     given = matrix(rows, columns)
     u, before, v = torch.linalg.svd(given, full_matrices=False)
-    got = u.T @ orthogonalise(given, steps=6) @ v.T  # in the given's own directions
+    got = u.T @ orthogonalize(given, steps=6) @ v.T  # in the given's own directions
     after = got.diagonal()
     assert (got - torch.diag(after)).abs().max() < 1e-9
     seen = before / before.norm() > 0.01
     assert ((after[seen] > 0.5) & (after[seen] < 1.3)).all()
-    assert orthogonalise(given).shape == given.shape
+    assert orthogonalize(given).shape == given.shape
 
 
-def test_orthogonalise_ignores_the_scale_and_takes_zeros():
+def test_orthogonalize_ignores_the_scale_and_takes_zeros():
     given = matrix(6, 10)
     torch.testing.assert_close(
-        orthogonalise(1000 * given), orthogonalise(given), atol=1e-5, rtol=1e-5
+        orthogonalize(1000 * given), orthogonalize(given), atol=1e-5, rtol=1e-5
     )
-    assert not orthogonalise(torch.zeros(3, 4)).any()
+    assert not orthogonalize(torch.zeros(3, 4)).any()
 
 
 @pytest.mark.parametrize("shape", [(6, 4), (4, 6), (5, 2, 3, 3)])
@@ -112,7 +112,7 @@ def test_muon_is_the_published_rule(shape):
         parameter.grad = gradient.view(shape)
         optimizer.step()
         momentum = 0.8 * momentum + gradient
-        update = orthogonalise(gradient + 0.8 * momentum)
+        update = orthogonalize(gradient + 0.8 * momentum)
         weight = weight * (1 - 0.1 * 0.5) - 0.1 * max(1, rows / columns) ** 0.5 * update
         torch.testing.assert_close(parameter.detach().reshape(rows, columns), weight)
 
@@ -136,7 +136,7 @@ def test_muon_agrees_with_torch_on_matrices(rows, columns):
 def test_muon_moves_only_dense_convolutions_by_orthogonal_steps():
     model = CIFAR10Net()
     config = replace(QUICK, optimizer="muon", learning_rate=0.02)
-    config = replace(config, other_learning_rate=0.3)
+    config = replace(config, sgd_learning_rate=0.3)
     optimizer = make_optimizer(model, config)
     names = {id(p): name for name, p in model.named_parameters()}
     dense, rest, vectors = [

@@ -111,7 +111,7 @@ def test_image_grid_takes_floats_and_maps(images):
         ({"images": np.zeros((3, 8))}, r"3 or 4 dimensions, got shape \(3, 8\)"),
         ({"images": np.zeros((0, 3, 8, 8))}, "filled array"),
         ({"images": np.zeros((2, 4, 8, 8))}, r"\(N, 3, H, W\), got \(2, 4, 8, 8\)"),
-        ({"images": np.full((2, 3, 8, 8), -1.2)}, "undo the normalisation"),
+        ({"images": np.full((2, 3, 8, 8), -1.2)}, "undo the normalization"),
         ({"images": np.full((2, 8, 8), np.nan)}, "not finite"),
         ({"images": np.full((2, 8, 8), "a")}, "must hold numbers"),
         ({"titles": ["one"]}, "got 1 titles for 2 images"),
@@ -187,21 +187,21 @@ def test_mean_images(images, labels):
 # Judgement
 
 
-@pytest.mark.parametrize("normalised", [False, True])
-def test_confusion_matrix(normalised):
+@pytest.mark.parametrize("normalized", [False, True])
+def test_confusion_matrix(normalized):
     counts = np.array([[900, 90, 10], [40, 800, 0], [3, 7, 990]])
-    matrix = counts / counts.sum(1, keepdims=True) if normalised else counts
-    figure = plots.confusion_matrix(matrix, NAMES, normalised=normalised)
+    matrix = counts / counts.sum(1, keepdims=True) if normalized else counts
+    figure = plots.confusion_matrix(matrix, NAMES, normalized=normalized)
     (axes,) = figure.axes
     mistakes, right = (mesh.get_array() for mesh in axes.collections)
-    shown = 100 * matrix if normalised else matrix
+    shown = 100 * matrix if normalized else matrix
     assert (mistakes.mask == np.eye(3, dtype=bool)).all()
     assert (right.mask == ~np.eye(3, dtype=bool)).all()
     drawn = np.where(mistakes.mask, right.data, mistakes.data)
     np.testing.assert_allclose(drawn, shown)
     written = {text.get_position(): text.get_text() for text in axes.texts}
     for row, column in np.ndindex(3, 3):
-        digits = 1 if normalised else 0
+        digits = 1 if normalized else 0
         expected = f"{shown[row, column]:.{digits}f}"
         assert written[(column + 0.5, row + 0.5)] == expected
     assert [tick.get_text() for tick in axes.get_xticklabels()] == list(NAMES)
@@ -210,18 +210,18 @@ def test_confusion_matrix(normalised):
 
 
 @pytest.mark.parametrize(
-    ("matrix", "normalised", "message"),
+    ("matrix", "normalized", "message"),
     [
         (np.eye(4), False, r"3 × 3.*got shape \(4, 4\)"),
         (-np.eye(3), False, "without negative values"),
         (np.full((3, 3), np.nan), False, "without negative values"),
-        (np.eye(3) / 2, False, "pass normalised=True"),
+        (np.eye(3) / 2, False, "pass normalized=True"),
         (np.eye(3) * 2, True, "got values above 1"),
     ],
 )
-def test_confusion_matrix_refuses(matrix, normalised, message):
+def test_confusion_matrix_refuses(matrix, normalized, message):
     with pytest.raises(ValueError, match=message):
-        plots.confusion_matrix(matrix, NAMES, normalised)
+        plots.confusion_matrix(matrix, NAMES, normalized)
 
 
 def test_reliability_diagram(predictions):

@@ -12,8 +12,8 @@ from execute_notebooks import TIMES, all_notebooks
 from cifar_helpers import runtime
 from cifar_helpers.model import CIFAR10Net, count_multiply_adds, count_parameters
 from cifar_helpers.training import PRESETS
-from tests.benchmarks.ladder import short_runs
 from tests.benchmarks.rows import read_rows
+from tests.benchmarks.stepwise import short_runs
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 NUMBER = re.compile(r"(?<![\w.,])\d[\d,]*(?:\.\d+)?(?:\s?%)?(?![\w])")
@@ -92,23 +92,23 @@ def test_readme_quotes_the_card(name):
 
 def test_readme_quotes_the_laptop_runs():
     runs = read_rows(runtime.RESULTS / "laptop.csv")
-    ours, yardstick = (
+    ours, reference = (
         [float(r["test_accuracy_percent"]) for r in runs if r["network"] == name]
         for name in ("cpu", "resnet8-24")
     )
-    longest, longest_yardstick = (
+    longest, longest_reference = (
         max(float(r["train_seconds"]) for r in runs if r["network"] == name)
         for name in ("cpu", "resnet8-24")
     )
     text = " ".join(README.read_text().split())  # lines may break anywhere
-    assert len(ours) >= 3 and len(yardstick) == 3
+    assert len(ours) >= 3 and len(reference) == 3
     assert f"{statistics.mean(ours):.2f} ± {statistics.stdev(ours):.2f} %" in text
     assert f"{min(ours):.2f} to {max(ours):.2f} %" in text
     assert f"at most {longest:.0f} s" in text
-    plain = f"{statistics.mean(yardstick):.2f} ± {statistics.stdev(yardstick):.2f} %"
+    plain = f"{statistics.mean(reference):.2f} ± {statistics.stdev(reference):.2f} %"
     assert f"gets {plain} by" in text
-    assert f"at most {longest_yardstick:.0f} s (three runs)" in text
-    ahead = statistics.mean(ours) - statistics.mean(yardstick)
+    assert f"at most {longest_reference:.0f} s (three runs)" in text
+    ahead = statistics.mean(ours) - statistics.mean(reference)
     assert f"the six parts are {ahead:.1f} points ahead" in text
     rates = read_rows(runtime.RESULTS / "throughput.csv")
     ratios = {r["subject"]: r["ratio_to_plain_loop"] for r in rates}
@@ -119,7 +119,7 @@ def test_readme_quotes_the_laptop_runs():
     assert f"{float(inputs):.0f} times as fast" in text
 
 
-def test_readme_quotes_the_ladder():
+def test_readme_quotes_the_stepwise_ablation():
     runs = short_runs(runtime.RESULTS / "champion.csv")
     text = " ".join(README.read_text().split())  # lines may break anywhere
     for name in ("baseline", "Muon", "champion network"):

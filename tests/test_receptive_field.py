@@ -24,7 +24,7 @@ from cifar_helpers.model import CIFAR10Net, NetConfig
 from cifar_helpers.receptive_field import (
     as_rows,
     as_table,
-    measured_receptive_field,
+    effective_receptive_field,
     receptive_field,
     register,
     window,
@@ -780,7 +780,7 @@ def test_table_has_a_row_per_layer():
 def test_measured_field_of_one_convolution_is_its_kernel():
     layer = nn.Conv2d(3, 1, (3, 5), padding=(1, 2))
     images = torch.randn(7, 3, 11, 12)
-    field = measured_receptive_field(nn.Sequential(layer), images, "0", batch_size=3)
+    field = effective_receptive_field(nn.Sequential(layer), images, "0", batch_size=3)
     kernel = layer.weight.detach().abs().mean(dim=(0, 1)).double()
     expected = torch.zeros(11, 12, dtype=torch.float64)
     expected[4:7, 4:9] = kernel / kernel.sum()  # around output (5, 6)
@@ -791,7 +791,7 @@ def test_measured_field_of_one_convolution_is_its_kernel():
 def test_measured_field_is_the_jacobian():
     model = nn.Sequential(nn.Conv2d(3, 1, 3), nn.Tanh(), nn.Conv2d(1, 1, 3, stride=2))
     image = torch.randn(1, 3, 9, 9)
-    field = measured_receptive_field(model, image, "2", position=(0, 1))
+    field = effective_receptive_field(model, image, "2", position=(0, 1))
     jacobian = torch.autograd.functional.jacobian(model, image)[0, 0, 0, 1, 0]
     expected = jacobian.abs().mean(dim=0).double()
     torch.testing.assert_close(
@@ -806,7 +806,7 @@ def test_measured_field_is_the_jacobian():
 def test_effective_size_of_equal_weights_is_the_kernel(kernel, size):
     layer = nn.Conv2d(1, 1, kernel, bias=False)
     nn.init.ones_(layer.weight)
-    field = measured_receptive_field(
+    field = effective_receptive_field(
         nn.Sequential(layer), torch.randn(2, 1, 13, 13), "0"
     )
     assert field.effective_size == size
@@ -821,7 +821,7 @@ def test_effective_size_grows_like_the_root_of_the_depth():
     for layer in layers:
         nn.init.ones_(layer.weight)
     field = partial(
-        measured_receptive_field, nn.Sequential(*layers), torch.ones(1, 1, 65, 65)
+        effective_receptive_field, nn.Sequential(*layers), torch.ones(1, 1, 65, 65)
     )
     four, sixteen = field("3"), field("15")
     assert sixteen.sigma[0] / four.sigma[0] == pytest.approx(2, rel=1e-3)
@@ -832,7 +832,7 @@ def test_channels_that_cancel_are_still_seen():
     layer = nn.Conv2d(1, 2, 1, bias=False)
     layer.weight.data = torch.tensor([1.0, -1.0]).view(2, 1, 1, 1)
     images = torch.randn(40, 1, 5, 5)
-    field = measured_receptive_field(nn.Sequential(layer), images, "0")
+    field = effective_receptive_field(nn.Sequential(layer), images, "0")
     assert field.map[2, 2] == 1
 
 
@@ -845,8 +845,8 @@ def test_measuring_leaves_the_model_alone():
     before = {name: value.clone() for name, value in model.state_dict().items()}
     images = torch.randn(4, 3, 32, 32)
     with torch.no_grad():
-        one = measured_receptive_field(model, images, "dilated_near.far")
-    two = measured_receptive_field(model, images, "dilated_near.far")
+        one = effective_receptive_field(model, images, "dilated_near.far")
+    two = effective_receptive_field(model, images, "dilated_near.far")
     assert torch.equal(one.map, two.map)  # seeded
     assert [m.training for m in model.modules()] == modes
     assert all(not m._forward_hooks for m in model.modules())
@@ -856,7 +856,7 @@ def test_measuring_leaves_the_model_alone():
     assert not model.initial.conv.weight.requires_grad
     assert images.grad is None and not images.requires_grad
     with pytest.raises(ValueError, match="height and width"):
-        measured_receptive_field(model, images[:, :, :5], "aspp")
+        effective_receptive_field(model, images[:, :, :5], "aspp")
     assert [m.training for m in model.modules()] == modes
     assert all(not m._forward_hooks for m in model.modules())
 
@@ -867,7 +867,7 @@ def test_measuring_leaves_the_model_alone():
 )
 def test_measured_lies_within_the_traced_field(layer):
     model = CIFAR10Net(NetConfig(**NARROW))
-    measured = measured_receptive_field(model, torch.randn(4, 3, 32, 32), layer)
+    measured = effective_receptive_field(model, torch.randn(4, 3, 32, 32), layer)
     name = {"dilated_near.near": "dilated_near.near.activation", "head": "head.linear"}
     field = last(receptive_field(model), name.get(layer, layer))
     middle = (n // 2 for n in field.output_size)
@@ -878,10 +878,10 @@ def test_measured_lies_within_the_traced_field(layer):
 def test_bad_measurements_are_explained():
     model = CIFAR10Net(NetConfig(**NARROW))
     images = torch.randn(2, 3, 32, 32)
-    measure = partial(measured_receptive_field, model)
+    measure = partial(effective_receptive_field, model)
     with pytest.raises(ValueError, match="initial.conv"):
         measure(images, "initial.convolution")
-    with pytest.raises(TypeError, match="normalise"):
+    with pytest.raises(TypeError, match="normalize"):
         measure(images.to(torch.uint8), "initial.conv")
     with pytest.raises(ValueError, match="32 x 32"):
         measure(images, "initial.conv", position=(32, 0))

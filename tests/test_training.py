@@ -21,14 +21,14 @@ from cifar_helpers.data import (
     Batches,
     LabelledImages,
     load_cifar10,
-    normalise,
+    normalize,
 )
 from cifar_helpers.evaluation import collect_predictions
 from cifar_helpers.model import CIFAR10Net, NetConfig, load_pretrained, predict
-from cifar_helpers.optimizers import rate_factor
+from cifar_helpers.optimizers import warmup_cosine
 from cifar_helpers.training import (
     LossNotFinite,
-    TrainConfig,
+    Recipe,
     Trainer,
     evaluate,
     fit,
@@ -48,7 +48,7 @@ NARROW = NetConfig(
     rates=(6,),
 )
 PLAIN = {"crop_padding": 0, "flip": False, "precision": "float32"}
-QUICK = TrainConfig(epochs=2, batch_size=8, precision="float32")
+QUICK = Recipe(epochs=2, batch_size=8, precision="float32")
 
 
 def network(seed=0, config=NARROW):
@@ -95,19 +95,28 @@ def same(first, second):
         ({"learning_rate": 0.0}, "learning_rate must be above 0"),
         ({"learning_rate": float("nan")}, "learning_rate must be above 0, not nan"),
         ({"momentum": 1.0}, r"momentum must be in \[0, 1\), not 1.0"),
-        ({"warmup_share": 1.5}, "warmup_share must be in"),
+        ({"warmup_fraction": 1.5}, "warmup_fraction must be in"),
         ({"label_smoothing": -0.1}, "label_smoothing must be in"),
-        ({"average_decay": 1.0}, "average_decay must be in"),
+        ({"ema_decay": 1.0}, "ema_decay must be in"),
         ({"weight_decay": -1e-4}, "weight_decay must not be negative"),
         ({"crop_padding": -4}, "crop_padding must not be negative"),
         ({"crop_padding": 4.0}, "crop_padding must be an int, not 4.0"),
         ({"cutout_size": -1}, "cutout_size must not be negative"),
-        ({"small_share": 1.0}, r"small_share must be in \[0, 1\), not 1.0"),
-        ({"easy_after": 1.0}, r"easy_after must be in \[0, 1\), not 1.0"),
-        ({"easy_share": -0.5}, r"easy_share must be in \[0, 1\), not -0.5"),
-        ({"small_size": 0}, "small_size must be above 0, not 0"),
-        ({"other_learning_rate": 0.0}, "other_learning_rate must be above 0"),
-        ({"other_weight_decay": -1.0}, "other_weight_decay must not be negative"),
+        (
+            {"low_resolution_fraction": 1.0},
+            r"low_resolution_fraction must be in \[0, 1\), not 1.0",
+        ),
+        (
+            {"selective_start_fraction": 1.0},
+            r"selective_start_fraction must be in \[0, 1\), not 1.0",
+        ),
+        (
+            {"selective_drop_fraction": -0.5},
+            r"selective_drop_fraction must be in \[0, 1\), not -0.5",
+        ),
+        ({"low_resolution_size": 0}, "low_resolution_size must be above 0, not 0"),
+        ({"sgd_learning_rate": 0.0}, "sgd_learning_rate must be above 0"),
+        ({"sgd_weight_decay": -1.0}, "sgd_weight_decay must not be negative"),
         ({"mixup_alpha": -0.2}, "mixup_alpha must not be negative"),
         ({"zero_init_residual": 1}, "zero_init_residual must be True or False"),
         (
@@ -120,11 +129,11 @@ def same(first, second):
 )
 def test_impossible_recipes_are_explained(changes, reason):
     with pytest.raises(ValueError, match=reason):
-        TrainConfig(**changes)
+        Recipe(**changes)
 
 
 def test_rate_is_applied_at_every_step(few):
-    config = replace(QUICK, learning_rate=0.05, warmup_share=0.3)
+    config = replace(QUICK, learning_rate=0.05, warmup_fraction=0.3)
     trainer = Trainer(network(), config, steps=6)
     rates = []
 
@@ -133,9 +142,9 @@ def test_rate_is_applied_at_every_step(few):
 
     trainer.optimizer.register_step_pre_hook(note_rates)
     rows = [train_one_epoch(trainer, few) for _ in range(2)]
-    assert rates == [0.05 * rate_factor(s, 6, 0.3) for s in range(6)]
+    assert rates == [0.05 * warmup_cosine(s, 6, 0.3) for s in range(6)]
     assert [row["learning_rate"] for row in rows] == [
-        0.05 * rate_factor(s, 6, 0.3) for s in (3, 6)
+        0.05 * warmup_cosine(s, 6, 0.3) for s in (3, 6)
     ]
 
 
@@ -150,7 +159,7 @@ def test_whitened_filters_give_uncorrelated_responses_of_equal_strength(
     conv = torch.nn.Conv2d(3, 20, size, stride, bias=False)
     whiten_filters(conv, images)
     aside = torch.nn.functional.conv2d(
-        normalise(images), conv.weight[:10], stride=size
+        normalize(images), conv.weight[:10], stride=size
     )  # every patch once
     responses = aside.detach().transpose(0, 1).flatten(1).double()
     moments = responses @ responses.T / responses.shape[1]
@@ -191,14 +200,16 @@ def test_residual_run_starts_from_its_shortcuts(few):
 
 
 def test_first_steps_see_small_images(few):
-    config = replace(QUICK, small_share=0.5, small_size=16, **PLAIN)
+    config = replace(
+        QUICK, low_resolution_fraction=0.5, low_resolution_size=16, **PLAIN
+    )
     trainer = Trainer(network(), config, steps=4)
     sizes = []
     for images, labels in list(Batches(few, 5)):
         inputs, _ = trainer.augmented(images, labels)
         sizes.append(tuple(inputs.shape[2:]))
         if len(sizes) == 1:
-            means = F.avg_pool2d(normalise(images), 2)  # a coarser way to halve
+            means = F.avg_pool2d(normalize(images), 2)  # a coarser way to halve
             assert (inputs - means).abs().mean() < 0.15
         trainer.train_step(images, labels)
     assert sizes == [(16, 16), (16, 16), (32, 32), (32, 32)]
@@ -209,7 +220,7 @@ def test_first_steps_see_small_images(few):
 
 def test_hardest_images_come_again_until_there_are_as_many():
     """Fourteen of twenty: all of them once, then six of them again."""
-    trainer = Trainer(network(), replace(QUICK, easy_share=0.3), steps=6)
+    trainer = Trainer(network(), replace(QUICK, selective_drop_fraction=0.3), steps=6)
     assert sorted(trainer.draw_order(20).tolist()) == list(range(20))  # none is known
     trainer.image_losses = torch.tensor([float(7 * i % 20) for i in range(20)])
     hardest = {i for i in range(20) if 7 * i % 20 >= 6}
@@ -220,7 +231,7 @@ def test_hardest_images_come_again_until_there_are_as_many():
 
 
 def test_no_image_is_left_out_early_in_a_run_or_while_losses_are_unknown():
-    config = replace(QUICK, easy_share=0.5, easy_after=0.5)
+    config = replace(QUICK, selective_drop_fraction=0.5, selective_start_fraction=0.5)
     trainer = Trainer(network(), config, steps=6)
     trainer.image_losses = torch.arange(20.0)
     for step, kept in ((0, 20), (2, 20), (3, 10)):
@@ -234,9 +245,9 @@ def test_no_image_is_left_out_early_in_a_run_or_while_losses_are_unknown():
 
 
 def test_an_epoch_remembers_the_loss_of_each_image(few):
-    config = TrainConfig(batch_size=20, learning_rate=1e-30, label_smoothing=0, **PLAIN)
+    config = Recipe(batch_size=20, learning_rate=1e-30, label_smoothing=0, **PLAIN)
     model = network()
-    output = copy.deepcopy(model).train()(normalise(few.images))
+    output = copy.deepcopy(model).train()(normalize(few.images))
     trainer = Trainer(model, config, 1)
     train_one_epoch(trainer, few)
     expected = F.nll_loss(output, few.labels, reduction="none")
@@ -252,7 +263,9 @@ def test_a_run_leaves_the_easy_images_out(few, monkeypatch):
         return step(trainer, images, labels)
 
     monkeypatch.setattr(Trainer, "train_step", note)
-    config = replace(QUICK, epochs=3, easy_share=0.8, easy_after=1 / 3)
+    config = replace(
+        QUICK, epochs=3, selective_drop_fraction=0.8, selective_start_fraction=1 / 3
+    )
     _, history = fit(network(), few, config)
     assert len(history) == 3 and len(seen) == 60
     epochs = [len(set(seen[start : start + 20])) for start in (0, 20, 40)]
@@ -277,10 +290,10 @@ def test_speed_is_that_of_the_steps(few, monkeypatch):
 
 def test_speed_weighs_small_images_by_their_share(few, monkeypatch):
     def speed(trainer, data, seconds):
-        return 300.0 if trainer.small_steps else 100.0
+        return 300.0 if trainer.low_resolution_steps else 100.0
 
     monkeypatch.setattr(training, "_speed", speed)
-    config = replace(QUICK, small_share=0.75)
+    config = replace(QUICK, low_resolution_fraction=0.75)
     assert measure_speed(network(), few, config) == pytest.approx(
         1 / (0.75 / 300 + 0.25 / 100)
     )
@@ -315,7 +328,7 @@ def test_loss_is_the_cross_entropy(smoothing):
 def test_short_last_batch_counts_by_its_images(few):
     """Ten images in batches of eight and two, with a rate that changes nothing."""
     data = few.subset(slice(10))
-    config = TrainConfig(batch_size=8, learning_rate=1e-30, label_smoothing=0, **PLAIN)
+    config = Recipe(batch_size=8, learning_rate=1e-30, label_smoothing=0, **PLAIN)
     model = network()
     by_hand = copy.deepcopy(model).train()
     row = train_one_epoch(Trainer(model, config, 2), data)
@@ -370,7 +383,7 @@ def test_learning_rate_that_explodes_is_noticed(few):
 
 def test_average_is_the_exponential_one(few):
     decay = 0.7
-    config = replace(QUICK, average_decay=decay, learning_rate=0.05)
+    config = replace(QUICK, ema_decay=decay, learning_rate=0.05)
     trainer = Trainer(network(), config, steps=4)
     average = None
     for images, labels in Batches(few, 5):
@@ -393,11 +406,11 @@ def test_average_is_the_exponential_one(few):
 
 def test_fit_returns_the_averaged_network(few):
     model = network()
-    averaged, _ = fit(model, few, replace(QUICK, average_decay=0.9))
+    averaged, _ = fit(model, few, replace(QUICK, ema_decay=0.9))
     assert not averaged.training
     assert averaged.config == model.config
     assert not same(weights_of(averaged), weights_of(model))
-    last, _ = fit(network(), few, replace(QUICK, average_decay=0.0))
+    last, _ = fit(network(), few, replace(QUICK, ema_decay=0.0))
     assert same(weights_of(last), weights_of(model))
 
 
@@ -407,7 +420,7 @@ def test_fit_returns_the_averaged_network(few):
 def test_ten_images_are_overfitted(sample):
     """The default network learns ten images by heart, one of each class."""
     data = of_each_class(sample.train, 1)
-    config = TrainConfig(epochs=40, batch_size=10, learning_rate=0.1, average_decay=0.5,
+    config = Recipe(epochs=40, batch_size=10, learning_rate=0.1, ema_decay=0.5,
                          label_smoothing=0.0, **PLAIN)  # fmt: skip
     model, history = fit(network(config=NetConfig()), data, config)
     assert history[-1]["train_accuracy_percent"] == 100
@@ -422,7 +435,7 @@ EVERYTHING = replace(
     cutout_size=8,
     mixup_alpha=0.3,
     learning_rate=0.1,
-    easy_share=0.4,
+    selective_drop_fraction=0.4,
 )
 
 
@@ -438,19 +451,19 @@ def test_same_seed_gives_the_same_weights_bit_for_bit(few):
 
 
 def test_images_are_prepared_by_the_recipe(few):
-    """Replay the draws: order, crop, flip, cutout, normalisation, smoothing, mixup."""
+    """Replay the draws: order, crop, flip, cutout, normalization, smoothing, mixup."""
     config = replace(EVERYTHING, label_smoothing=0.2, seed=3)
     inputs, targets = Trainer(network(), config, 1).augmented(few.images, few.labels)
     draw = torch.Generator().manual_seed(3)
     images = augment.random_crop(few.images, 2, draw)
     images = augment.cutout(augment.random_flip(images, draw), 8, draw)
     smooth = augment.one_hot(few.labels, 10, 0.2)
-    expected = augment.mixup(normalise(images), smooth, 0.3, draw)
+    expected = augment.mixup(normalize(images), smooth, 0.3, draw)
     torch.testing.assert_close((inputs, targets), expected)
 
-    plain = TrainConfig(label_smoothing=0.0, **PLAIN)
+    plain = Recipe(label_smoothing=0.0, **PLAIN)
     inputs, targets = Trainer(network(), plain, 1).augmented(few.images, few.labels)
-    assert torch.equal(inputs, normalise(few.images))
+    assert torch.equal(inputs, normalize(few.images))
     assert torch.equal(targets, torch.eye(10)[few.labels])
 
 
@@ -479,7 +492,7 @@ def test_loss_falls(few, optimizer):
 def test_evaluation_agrees_with_the_predictions(sample):
     data = sample.test.subset(slice(53))
     model = network()
-    model(normalise(sample.train.images[:50]))  # batch norm has seen something
+    model(normalize(sample.train.images[:50]))  # batch norm has seen something
     model.train()
     predictions = collect_predictions(model, data)
     for batch_size in (10, 53, 500):
@@ -611,7 +624,7 @@ def test_help_lists_every_option(capsys):
     assert stop.value.code == 0
     text = capsys.readouterr().out
     for name in ["preset", "out", "validation", "device"] + [
-        field.name for field in fields(TrainConfig)
+        field.name for field in fields(Recipe)
     ]:
         assert re.search(rf"--{name.replace('_', '-')}\b", text), name
 
@@ -638,7 +651,7 @@ def small_world(sample, monkeypatch, tmp_path):
     train = of_each_class(sample.train, 4)
     data = CIFAR10(train, sample.test.subset(slice(20)), source="sample")
     monkeypatch.setattr(training, "load_cifar10", lambda source: data)
-    monkeypatch.setitem(training.PRESETS, "baseline", (NARROW, TrainConfig()))
+    monkeypatch.setitem(training.PRESETS, "baseline", (NARROW, Recipe()))
     monkeypatch.setattr(runtime, "WEIGHTS", tmp_path)
     return data
 
@@ -651,7 +664,7 @@ def command(folder, *more):
 def test_command_trains_and_writes_everything(small_world, tmp_path, capsys):
     command(tmp_path, "--seed", "4", "--flip", "no", "--learning-rate", "0.01")
     card = json.loads((tmp_path / "baseline.json").read_text())
-    expected = TrainConfig(epochs=2, batch_size=16, seed=4, flip=False,
+    expected = Recipe(epochs=2, batch_size=16, seed=4, flip=False,
                            learning_rate=0.01, precision="float32")  # fmt: skip
     assert card["recipe"] == asdict(expected)
     assert NetConfig(**card["config"]) == NARROW
@@ -700,7 +713,7 @@ def test_preset_keeps_the_budget():
     for name, (net, recipe) in training.PRESETS.items():
         parameters = sum(p.numel() for p in CIFAR10Net(net).parameters())
         assert parameters < 200_000, name
-        assert isinstance(recipe, TrainConfig)
+        assert isinstance(recipe, Recipe)
 
 
 # ---- files ---------------------------------------------------------------------------

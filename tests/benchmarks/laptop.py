@@ -1,6 +1,6 @@
-"""From nothing to a trained network on this CPU, several seeds, beside a yardstick.
+"""From nothing to a trained network on this CPU, beside a network of reference.
 
-    python -m tests.benchmarks.laptop --seeds 0 1 2 --yardstick-epochs 7
+    python -m tests.benchmarks.laptop --seeds 0 1 2 --reference-epochs 7
 
 Trains the preset `cpu`, and ResNet-8 widened to as many parameters by the same loop,
 turn by turn, and writes a row for each finished run into results/laptop.csv. A run that
@@ -26,12 +26,12 @@ COLUMNS = (
 )
 
 
-YARDSTICK_RECIPE = replace(  # `cpu`'s, but for two changes tried only together here
+REFERENCE_RECIPE = replace(  # `cpu`'s, but for two changes tried only together here
     PRESETS["cpu"][1],
     batch_size=128,
     learning_rate=0.1,
-    other_learning_rate=0.1,
-    average_decay=0.99,
+    sgd_learning_rate=0.1,
+    ema_decay=0.99,
     zero_init_residual=False,
 )
 
@@ -44,9 +44,9 @@ def train_cpu(seed: int, out: Path, source: str) -> dict:
     return row | {"network": "cpu", "epochs": card["recipe"]["epochs"]}
 
 
-def train_yardstick(seed: int, out: Path, source: str, epochs: int) -> dict:
+def train_reference(seed: int, out: Path, source: str, epochs: int) -> dict:
     """One run of ResNet-8, width 24."""
-    recipe = replace(YARDSTICK_RECIPE, seed=seed, epochs=epochs)
+    recipe = replace(REFERENCE_RECIPE, seed=seed, epochs=epochs)
     data = load_cifar10(source=source)
     runtime.seed_everything(seed)
     model = ResNet8(ResNet8Config(width=24))
@@ -65,14 +65,14 @@ def main(arguments: list[str] | None = None) -> None:
     """See the module's docstring."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.laptop")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--yardstick-epochs", type=int, default=0, help="0: none")
+    parser.add_argument("--reference-epochs", type=int, default=0, help="0: none")
     parser.add_argument("--source", default="full", help="sample: for a quick look")
     parser.add_argument("--runs", default="runs/laptop", help="folder for weights")
     parser.add_argument("--out", default=str(runtime.RESULTS / "laptop.csv"))
     options = parser.parse_args(arguments)
     path, lengths = Path(options.out), {"cpu": PRESETS["cpu"][1].epochs}
-    if options.yardstick_epochs:
-        lengths["resnet8-24"] = options.yardstick_epochs
+    if options.reference_epochs:
+        lengths["resnet8-24"] = options.reference_epochs
     done = {
         (row["network"], int(row["seed"]), int(row["epochs"]))
         for row in read_rows(path)
@@ -88,7 +88,7 @@ def main(arguments: list[str] | None = None) -> None:
         if name == "cpu":
             row = train_cpu(seed, folder, options.source)
         else:
-            row = train_yardstick(seed, folder, options.source, length)
+            row = train_reference(seed, folder, options.source, length)
         add_row(path, row | constants, COLUMNS)
         print(row, flush=True)
 

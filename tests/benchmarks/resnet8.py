@@ -1,4 +1,4 @@
-"""The yardstick: ResNet-8 of MLPerf Tiny (Banbury et al. 2021, image classification).
+"""The reference network: ResNet-8 of MLPerf Tiny (Banbury et al. 2021).
 
 Dense 3 x 3 convolutions only, none of our six parts: 78k parameters at width 16.
 """
@@ -45,7 +45,7 @@ class ResidualStage(nn.Module):
 
 
 class ResNet8(nn.Module):
-    """Normalised images (N, 3, 32, 32) to log-probabilities (N, classes)."""
+    """Normalized images (N, 3, 32, 32) to log-probabilities (N, classes)."""
 
     def __init__(self, config: ResNet8Config | None = None):
         super().__init__()

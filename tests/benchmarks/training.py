@@ -28,14 +28,14 @@ from torchvision import transforms
 
 from cifar_helpers import augment, runtime
 from cifar_helpers.blocks import DepthwiseConv2d
-from cifar_helpers.data import MEAN, STD, Batches, LabelledImages, normalise
+from cifar_helpers.data import MEAN, STD, Batches, LabelledImages, normalize
 from cifar_helpers.model import (
     CIFAR10Net,
     count_multiply_adds,
     count_parameters,
     load_pretrained,
 )
-from cifar_helpers.training import PRESETS, TrainConfig, Trainer
+from cifar_helpers.training import PRESETS, Recipe, Trainer
 from tests.benchmarks.resnet8 import ResNet8, ResNet8Config
 from tests.benchmarks.rows import command_line
 
@@ -147,10 +147,10 @@ def our_steps(model, recipe, data) -> Iterator[int]:
 
 
 def our_input(data: LabelledImages) -> Iterator[int]:
-    """Whole batches, cut, cropped, flipped and normalised."""
+    """Whole batches, cut, cropped, flipped and normalized."""
     while True:
         for images, _ in Batches(data, CROP_BATCH, shuffle=True):
-            normalise(augment.random_flip(augment.random_crop(images, 4)))
+            normalize(augment.random_flip(augment.random_crop(images, 4)))
             yield len(images)
 
 
@@ -162,8 +162,8 @@ def per_image_input(data: LabelledImages) -> Iterator[int]:
 
 
 def inference_steps(model: nn.Module, batch: int) -> Iterator[int]:
-    """Forward passes of normalised images, in evaluation mode."""
-    images = normalise(random_images(batch).images)
+    """Forward passes of normalized images, in evaluation mode."""
+    images = normalize(random_images(batch).images)
     images = images.contiguous(memory_format=torch.channels_last)
     model.eval()
     while True:
@@ -172,23 +172,22 @@ def inference_steps(model: nn.Module, batch: int) -> Iterator[int]:
         yield batch
 
 
-def at_full_size(recipe: TrainConfig, compiled: bool = False) -> TrainConfig:
+def at_full_size(recipe: Recipe, compiled: bool = False) -> Recipe:
     """The recipe with images of 32 x 32 from its first step on."""
-    return replace(recipe, small_share=0.0, compile=compiled)
+    return replace(recipe, low_resolution_fraction=0.0, compile=compiled)
 
 
 def training_subjects(data: LabelledImages, compiled: bool) -> list[Subject]:
-    """Our loop, the textbook's, and the yardstick."""
+    """Our loop, the textbook's, and the reference network."""
     subjects = []
     for name, (network, recipe) in PRESETS.items():
         model = CIFAR10Net(network)
         ours = our_steps(copy.deepcopy(model), at_full_size(recipe), data)
         subjects.append(Subject(f"our loop, {name} network", "training", ours, model))
-        if recipe.small_share:
+        if recipe.low_resolution_fraction:
             steps = our_steps(copy.deepcopy(model), recipe, data)  # the run's first
-            title = (
-                f"our loop, {name} network, {recipe.small_size} x {recipe.small_size}"
-            )
+            size = recipe.low_resolution_size
+            title = f"our loop, {name} network, {size} x {size}"
             subjects.append(Subject(title, "training", steps))
         steps = plain_steps(textbook(model), recipe, data)
         title = f"plain loop, {name} network"

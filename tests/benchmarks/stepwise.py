@@ -1,9 +1,9 @@
 """From the baseline to the champion, one change at a time; and what did not help.
 
-    python -m tests.benchmarks.ladder --epochs 2 --seeds 0 1
-    python -m tests.benchmarks.ladder --epochs 100 --device cuda --seeds 0 1 2
-    python -m tests.benchmarks.ladder --epochs 8 --rungs cpu "cpu, every image"
-    python -m tests.benchmarks.ladder --cards runs/champion/champion.json
+    python -m tests.benchmarks.stepwise --epochs 2 --seeds 0 1
+    python -m tests.benchmarks.stepwise --epochs 100 --device cuda --seeds 0 1 2
+    python -m tests.benchmarks.stepwise --epochs 8 --steps cpu "cpu, every image"
+    python -m tests.benchmarks.stepwise --cards runs/champion/champion.json
 
 Every run is as long as the others: as many passes over 45,000 training images. The
 other 5,000 judge; the test set is not touched. On a CPU a run takes one core, so that
@@ -28,7 +28,7 @@ from cifar_helpers.model import (
     count_multiply_adds,
     count_parameters,
 )
-from cifar_helpers.training import PRESETS, TrainConfig, evaluate, fit, read_history
+from cifar_helpers.training import PRESETS, Recipe, evaluate, fit, read_history
 from tests.benchmarks.rows import add_row, command_line, read_rows
 
 
@@ -40,15 +40,18 @@ def differences(config, start) -> dict:
 
 CPU, CHAMPION = PRESETS["cpu"][0], PRESETS["champion"][0]
 MUON = ("optimizer", "batch_size", "learning_rate", "weight_decay")
-RUNGS = {  # name: (changes of the network, of the recipe), on top of the rung before
+STEPS = {  # name: (changes of the network, of the recipe), on top of the step before
     "baseline": ({}, {}),
     "maps of 16 x 16": (differences(CPU, NetConfig()), {}),
     "Muon": ({}, {name: getattr(PRESETS["champion"][1], name) for name in MUON}),
     "whitened filters": ({}, {"whitened": True}),
-    "small images first": ({}, {"small_share": PRESETS["champion"][1].small_share}),
+    "small images first": (
+        {},
+        {"low_resolution_fraction": PRESETS["champion"][1].low_resolution_fraction},
+    ),
     "champion network": (differences(CHAMPION, CPU), {}),
 }
-DETOURS = {  # name: the same, on top of the last rung
+VARIANTS = {  # name: the same, on top of the last step
     "zero-init residual": ({}, {"zero_init_residual": True}),
     "crops by 2 pixels": ({}, {"crop_padding": 2}),
     "cutout": ({}, {"cutout_size": 8}),
@@ -69,7 +72,7 @@ FOR_A_GPU = {  # more arithmetic for as many parameters; hours a run on a CPU
 }
 OF_CPU = {  # name: the same, on top of the preset `cpu`
     "cpu": ({}, {}),
-    "cpu, every image": ({}, {"easy_share": 0.0}),
+    "cpu, every image": ({}, {"selective_drop_fraction": 0.0}),
     "cpu, random branches": ({}, {"zero_init_residual": False}),
     "cpu, pairs twice": ({"near_pairs": 2, "far_pairs": 2}, {}),
     "cpu, 48 channels": ({"channels": 48, "deep_channels": 48}, {}),
@@ -82,31 +85,31 @@ COLUMNS = (
 )
 
 
-def configurations(name: str) -> tuple[NetConfig, TrainConfig]:
-    """The network and the recipe of a rung, a detour or a variant of `cpu`."""
-    (network, recipe), steps = (NetConfig(), TrainConfig()), list(RUNGS.values())
-    if name in RUNGS:
-        steps = steps[: list(RUNGS).index(name) + 1]
+def configurations(name: str) -> tuple[NetConfig, Recipe]:
+    """The network and the recipe of a step, a variant or a variant of `cpu`."""
+    (network, recipe), steps = (NetConfig(), Recipe()), list(STEPS.values())
+    if name in STEPS:
+        steps = steps[: list(STEPS).index(name) + 1]
     elif name in OF_CPU:
         (network, recipe), steps = PRESETS["cpu"], [OF_CPU[name]]
     else:
-        steps.append((DETOURS | FOR_A_GPU)[name])
+        steps.append((VARIANTS | FOR_A_GPU)[name])
     for network_changes, recipe_changes in steps:
         network = replace(network, **network_changes)
         recipe = replace(recipe, **recipe_changes)
     return network, recipe
 
 
-def plan(name: str, seed: int, epochs: int) -> tuple[NetConfig, TrainConfig]:
+def plan(name: str, seed: int, epochs: int) -> tuple[NetConfig, Recipe]:
     """The network of a run and its recipe, cut to length."""
     network, recipe = configurations(name)
     recipe = replace(recipe, seed=seed, epochs=epochs)
     if epochs < 20:  # the average may remember only a small part of a run
-        recipe = replace(recipe, average_decay=min(recipe.average_decay, 0.99))
+        recipe = replace(recipe, ema_decay=min(recipe.ema_decay, 0.99))
     return network, recipe
 
 
-def train(network, recipe: TrainConfig, training, validation, device) -> dict:
+def train(network, recipe: Recipe, training, validation, device) -> dict:
     """One run; what it gave."""
     runtime.seed_everything(recipe.seed)
     model = CIFAR10Net(network).to(device)
@@ -121,7 +124,7 @@ def train(network, recipe: TrainConfig, training, validation, device) -> dict:
     }
 
 
-def row_of(name, network: NetConfig, recipe: TrainConfig, images: int) -> dict:
+def row_of(name, network: NetConfig, recipe: Recipe, images: int) -> dict:
     """What is known of a run before it starts."""
     return {
         "run": name,
@@ -129,14 +132,14 @@ def row_of(name, network: NetConfig, recipe: TrainConfig, images: int) -> dict:
         "epochs": recipe.epochs,
         "training_images": images,
         "network": json.dumps(differences(network, NetConfig())),
-        "recipe": json.dumps(differences(recipe, TrainConfig())),
+        "recipe": json.dumps(differences(recipe, Recipe())),
     }
 
 
 def row_of_card(path: str) -> dict:
     """The row of a finished run, from the card beside its weights."""
     card = json.loads(Path(path).read_text())
-    network, recipe = NetConfig(**card["config"]), TrainConfig(**card["recipe"])
+    network, recipe = NetConfig(**card["config"]), Recipe(**card["recipe"])
     row = row_of(card["name"], network, recipe, card["training_images"])
     same = ("parameters", "multiply_adds", "hardware", "torch")
     row |= {name: card[name] for name in same}
@@ -169,9 +172,9 @@ def short_runs(path: Path) -> dict[str, list[float]]:
 
 def main(arguments: list[str] | None = None) -> None:
     """See the module's docstring."""
-    names, default = [*RUNGS, *DETOURS, *FOR_A_GPU, *OF_CPU], [*RUNGS, *DETOURS]
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.ladder")
-    parser.add_argument("--rungs", nargs="+", choices=names, default=default)
+    names, default = [*STEPS, *VARIANTS, *FOR_A_GPU, *OF_CPU], [*STEPS, *VARIANTS]
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.stepwise")
+    parser.add_argument("--steps", nargs="+", choices=names, default=default)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--images", type=int, help="train on fewer, for a quick look")
@@ -187,7 +190,7 @@ def main(arguments: list[str] | None = None) -> None:
             add_row(path, row, COLUMNS)
     if not options.cards:
         torch.set_num_threads(1)
-        run_all(options, path, command_line("ladder", arguments))
+        run_all(options, path, command_line("stepwise", arguments))
         torch.set_num_threads(threads)
 
 
@@ -201,7 +204,7 @@ def run_all(options, path: Path, command: str) -> None:
     machine = runtime.describe_machine(device)
     constants = {name: machine[name] for name in ("hardware", "torch")}
     constants |= {"threads": torch.get_num_threads(), "command": command}
-    for seed, name in product(options.seeds, options.rungs):
+    for seed, name in product(options.seeds, options.steps):
         network, recipe = plan(name, seed, options.epochs)
         row = row_of(name, network, recipe, len(training)) | constants
         if key(row) in map(key, read_rows(path)):
