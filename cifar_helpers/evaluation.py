@@ -14,8 +14,27 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cifar_helpers.data import CLASSES, MEAN, LabelledImages, normalize
+from cifar_helpers.data import CLASSES, MEAN, Batches, LabelledImages, normalize
 from cifar_helpers.model import evaluation_mode
+
+
+@torch.inference_mode()
+def evaluate(model: nn.Module, data: LabelledImages, batch_size: int = 500) -> dict:
+    """`loss` (mean negative log-likelihood) and `accuracy_percent` on `data`.
+
+    Raises ValueError for an empty data set.
+    """
+    if len(data) == 0:
+        raise ValueError("there are no images to evaluate on")
+    data = data.to(next(model.parameters()).device)
+    loss_sum, correct = 0.0, 0
+    with evaluation_mode(model):
+        for images, labels in Batches(data, batch_size):
+            inputs = normalize(images).contiguous(memory_format=torch.channels_last)
+            log_probabilities = model(inputs)  # (N, classes)
+            loss_sum -= log_probabilities.gather(1, labels[:, None]).sum().item()
+            correct += (log_probabilities.argmax(1) == labels).sum().item()
+    return {"loss": loss_sum / len(data), "accuracy_percent": 100 * correct / len(data)}
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,5 @@
 """The network: six parts joined, resized or switched off by one small configuration."""
 
-import json
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,11 +8,8 @@ from functools import partial
 
 import torch
 import torch.fx
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from cifar_helpers import runtime
 from cifar_helpers.blocks import (
     ASPP,
     ChannelAttention,
@@ -290,43 +286,3 @@ def _run_and_remove(model: nn.Module, size: int, hooks: list) -> None:
     finally:
         for hook in hooks:
             hook.remove()
-
-
-def load_pretrained(name: str, device: str | torch.device = "cpu") -> CIFAR10Net:
-    """The shipped network `name` in evaluation mode, built from its card.
-
-    Raises ValueError for a name that is not shipped (the message lists those that are)
-    and WeightsDamaged for a file that is torn or does not fit its card.
-    """
-    card = load_card(name)
-    try:
-        model = CIFAR10Net(NetConfig(**card["config"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise WeightsDamaged(f"{name}.json describes no network: {error!r}") from error
-    path = runtime.WEIGHTS / f"{name}.safetensors"
-    try:
-        model.load_state_dict(load_file(path))
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise WeightsDamaged(
-            f"{path.name} is damaged or does not fit {name}.json: {error}. "
-            "Get the file again, or install the package again."
-        ) from error
-    return model.to(device).eval()
-
-
-def load_card(name: str) -> dict:
-    """What is known of the shipped network `name`: config, recipe, accuracy, hardware.
-
-    Raises ValueError for a name that is not shipped, WeightsDamaged for a broken card.
-    """
-    shipped = sorted(path.stem for path in runtime.WEIGHTS.glob("*.json"))
-    if name not in shipped:
-        raise ValueError(f"there are no weights named {name!r}; shipped are {shipped}")
-    try:
-        return json.loads((runtime.WEIGHTS / f"{name}.json").read_text())
-    except ValueError as error:
-        raise WeightsDamaged(f"{name}.json is not readable: {error}") from error
-
-
-class WeightsDamaged(RuntimeError):
-    """A weights file or its card cannot be used; the message says why."""

@@ -11,8 +11,8 @@ from statistics import mean, stdev
 from cifar_helpers import plots, runtime
 from cifar_helpers.data import load_cifar10
 from cifar_helpers.evaluation import collect_predictions, confusion_matrix
-from cifar_helpers.model import CIFAR10Net, load_card, load_pretrained, table_of_sizes
-from cifar_helpers.training import read_history
+from cifar_helpers.model import CIFAR10Net, table_of_sizes
+from cifar_helpers.pretrained import load_card, load_pretrained, read_history
 from tests.benchmarks.rows import read_rows
 from tests.benchmarks.stepwise import STEPS, short_runs
 

@@ -7,13 +7,9 @@ import pytest
 import torch
 
 from cifar_helpers import runtime
-from cifar_helpers.model import (
-    CIFAR10Net,
-    count_multiply_adds,
-    count_parameters,
-    load_card,
-)
-from cifar_helpers.training import PRESETS
+from cifar_helpers.model import CIFAR10Net, count_multiply_adds, count_parameters
+from cifar_helpers.pretrained import load_card
+from cifar_helpers.recipes import PRESETS
 from tests.benchmarks import laptop, stepwise
 from tests.benchmarks import training as benchmark
 from tests.benchmarks.resnet8 import ResNet8, ResNet8Config

@@ -11,12 +11,14 @@ from cifar_helpers.blocks import (
     ASPP,
     ChannelAttention,
     ClassificationHead,
-    ConvolveByTaps,
     DeconvResidual,
-    DepthwiseConv2d,
     DepthwiseSeparableConv,
     DilatedBlock,
     InitialConvBlock,
+)
+from cifar_helpers.depthwise import (
+    ConvolveByTaps,
+    DepthwiseConv2d,
     convolve_on_subgrids,
 )
 

@@ -27,15 +27,8 @@ from hypothesis import strategies as st
 from torchvision.transforms.functional import normalize as torchvision_normalize
 
 from cifar_helpers import data
-from cifar_helpers.data import (
-    Batches,
-    CacheFolderError,
-    DataUnavailable,
-    LabelledImages,
-    load_cifar10,
-    normalize,
-    split,
-)
+from cifar_helpers.data import Batches, LabelledImages, load_cifar10, normalize, split
+from cifar_helpers.download import CacheFolderError, DataUnavailable
 
 ARCHIVE = tiny_archive()
 HALF = len(ARCHIVE) // 2

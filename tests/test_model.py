@@ -11,22 +11,26 @@ from safetensors.torch import save_file
 from torch import nn
 
 from cifar_helpers import runtime
-from cifar_helpers.blocks import DepthwiseConv2d
-from cifar_helpers.data import MEAN, STD, cache_folder, load_cifar10
+from cifar_helpers.data import MEAN, STD, load_cifar10
+from cifar_helpers.depthwise import DepthwiseConv2d
+from cifar_helpers.download import cache_folder
 from cifar_helpers.model import (
     PARAMETER_BUDGET,
     PARTS,
     CIFAR10Net,
     NetConfig,
-    WeightsDamaged,
     count_multiply_adds,
     count_parameters,
-    load_card,
-    load_pretrained,
     predict,
     table_of_sizes,
 )
-from cifar_helpers.training import PRESETS, save_run
+from cifar_helpers.pretrained import (
+    WeightsDamaged,
+    load_card,
+    load_pretrained,
+    save_run,
+)
+from cifar_helpers.recipes import PRESETS
 
 NARROW = {"channels": 4, "deep_channels": 6, "hidden_channels": 5}
 NARROW |= {"branch_channels": 3, "out_channels": 7}

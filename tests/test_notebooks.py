@@ -10,7 +10,7 @@ import nbformat
 import pytest
 from execute_notebooks import NOTEBOOKS, all_notebooks, execute
 
-from cifar_helpers.checks import Verdict
+from cifar_helpers.checks.framework import Verdict
 
 PATHS = all_notebooks()
 SETUP_CELL = 1  # after the title

@@ -10,7 +10,7 @@ from torch import nn
 
 from cifar_helpers.model import CIFAR10Net
 from cifar_helpers.optimizers import Muon, make_optimizer, orthogonalize, warmup_cosine
-from cifar_helpers.training import Recipe
+from cifar_helpers.recipes import Recipe
 
 QUICK = Recipe(epochs=2, batch_size=8, precision="float32")
 

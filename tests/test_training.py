@@ -23,20 +23,18 @@ from cifar_helpers.data import (
     load_cifar10,
     normalize,
 )
-from cifar_helpers.evaluation import collect_predictions
-from cifar_helpers.model import CIFAR10Net, NetConfig, load_pretrained, predict
+from cifar_helpers.evaluation import collect_predictions, evaluate
+from cifar_helpers.model import CIFAR10Net, NetConfig, predict
 from cifar_helpers.optimizers import warmup_cosine
+from cifar_helpers.pretrained import load_pretrained, read_history
+from cifar_helpers.recipes import Recipe, whiten_filters
 from cifar_helpers.training import (
     LossNotFinite,
-    Recipe,
     Trainer,
-    evaluate,
     fit,
     measure_speed,
-    read_history,
     soft_cross_entropy,
     train_one_epoch,
-    whiten_filters,
 )
 
 NARROW = NetConfig(

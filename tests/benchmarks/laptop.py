@@ -15,8 +15,10 @@ from pathlib import Path
 
 from cifar_helpers import runtime
 from cifar_helpers.data import load_cifar10
+from cifar_helpers.evaluation import evaluate
 from cifar_helpers.model import count_parameters
-from cifar_helpers.training import PRESETS, evaluate, fit, train_preset
+from cifar_helpers.recipes import PRESETS
+from cifar_helpers.training import fit, train_preset
 from tests.benchmarks.resnet8 import ResNet8, ResNet8Config
 from tests.benchmarks.rows import add_row, command_line, read_rows
 

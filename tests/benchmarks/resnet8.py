@@ -7,11 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from cifar_helpers.blocks import (
-    ClassificationHead,
-    InitialConvBlock,
-    conv_norm_relu,
-)
+from cifar_helpers.blocks import ClassificationHead, InitialConvBlock, conv_norm_relu
 
 
 @dataclass(frozen=True)

@@ -22,13 +22,16 @@ import torch
 
 from cifar_helpers import runtime
 from cifar_helpers.data import load_cifar10, split
+from cifar_helpers.evaluation import evaluate
 from cifar_helpers.model import (
     CIFAR10Net,
     NetConfig,
     count_multiply_adds,
     count_parameters,
 )
-from cifar_helpers.training import PRESETS, Recipe, evaluate, fit, read_history
+from cifar_helpers.pretrained import read_history
+from cifar_helpers.recipes import PRESETS, Recipe
+from cifar_helpers.training import fit
 from tests.benchmarks.rows import add_row, command_line, read_rows
 
 

@@ -27,15 +27,12 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from cifar_helpers import augment, runtime
-from cifar_helpers.blocks import DepthwiseConv2d
 from cifar_helpers.data import MEAN, STD, Batches, LabelledImages, normalize
-from cifar_helpers.model import (
-    CIFAR10Net,
-    count_multiply_adds,
-    count_parameters,
-    load_pretrained,
-)
-from cifar_helpers.training import PRESETS, Recipe, Trainer
+from cifar_helpers.depthwise import DepthwiseConv2d
+from cifar_helpers.model import CIFAR10Net, count_multiply_adds, count_parameters
+from cifar_helpers.pretrained import load_pretrained
+from cifar_helpers.recipes import PRESETS, Recipe
+from cifar_helpers.training import Trainer
 from tests.benchmarks.resnet8 import ResNet8, ResNet8Config
 from tests.benchmarks.rows import command_line
 

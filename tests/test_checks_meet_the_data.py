@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from cifar_helpers import checks
+from cifar_helpers.checks import meet_the_data as checks
 
 
 def right_statistics(images):

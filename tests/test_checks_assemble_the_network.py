@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from cifar_helpers import checks
+from cifar_helpers.checks import assemble_the_network as checks
 from cifar_helpers.model import NetConfig
 
 BASE = NetConfig()

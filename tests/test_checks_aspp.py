@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from cifar_helpers import checks
+from cifar_helpers.checks import aspp as checks
 
 
 @pytest.mark.parametrize(

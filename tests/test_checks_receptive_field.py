@@ -4,7 +4,7 @@ import pytest
 from torch import nn
 from verdicts import empty, wrong
 
-from cifar_helpers import checks
+from cifar_helpers.checks import receptive_field as checks
 from cifar_helpers.receptive_field import receptive_field
 
 

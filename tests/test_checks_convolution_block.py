@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 from verdicts import empty, wrong
 
-from cifar_helpers import checks
+from cifar_helpers.checks import convolution_block as checks
 
 
 @pytest.mark.parametrize(

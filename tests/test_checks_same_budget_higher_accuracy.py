@@ -5,7 +5,7 @@ import torch
 from scipy import linalg, stats
 from verdicts import empty, wrong
 
-from cifar_helpers import checks
+from cifar_helpers.checks import same_budget_higher_accuracy as checks
 
 
 @pytest.mark.parametrize(

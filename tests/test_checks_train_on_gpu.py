@@ -6,7 +6,7 @@ import pytest
 import torch
 from verdicts import empty, wrong
 
-from cifar_helpers import checks
+from cifar_helpers.checks import train_on_gpu as checks
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from verdicts import empty, wrong
 
-from cifar_helpers import checks
 from cifar_helpers.blocks import DepthwiseSeparableConv
+from cifar_helpers.checks import depthwise_separable as checks
 from cifar_helpers.model import count_parameters
 
 

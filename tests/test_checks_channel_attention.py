@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 from verdicts import empty, wrong
 
-from cifar_helpers import checks
+from cifar_helpers.checks import channel_attention as checks
 
 
 @pytest.mark.parametrize(

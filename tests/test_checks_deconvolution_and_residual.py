@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from verdicts import empty, wrong
 
-from cifar_helpers import checks
+from cifar_helpers.checks import deconvolution_and_residual as checks
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from cifar_helpers import checks
+from cifar_helpers.checks import dilated_convolution as checks
 
 
 def from_shifts(x, weight, dilation, step=None, pad=None):

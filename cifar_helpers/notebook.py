@@ -1,0 +1,85 @@
+"""What only a notebook needs: live curves, sliders, the source of a function."""
+
+import inspect
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+
+from matplotlib.figure import Figure
+
+from cifar_helpers.plots.training import training_curves
+
+
+class LiveCurves:
+    """Redraws the training curves in place after each epoch: `on_epoch=LiveCurves()`.
+
+    Shows one picture, below the cell that made it, in JupyterLab, Colab and any other
+    Jupyter kernel; does nothing in a terminal. `every` says after how many epochs it
+    redraws; the other arguments are those of `training_curves`.
+    """
+
+    def __init__(self, reference=None, x: str = "epoch", every: int = 1, **labels):
+        if every < 1:
+            raise ValueError(f"every must be at least 1, got {every}")
+        self.options = {"reference": reference, "x": x, **labels}
+        self.every = every
+        self.display = None  # handle of the picture, once it is shown
+
+    def __call__(self, history: Sequence[Mapping[str, float]]) -> None:
+        """Redraw, given all rows so far, the last that of the epoch just ended."""
+        if not in_kernel() or (len(history) - 1) % self.every:
+            return
+        from IPython.display import display
+
+        figure = training_curves(history, **self.options)
+        if self.display is None:
+            self.display = display(figure, display_id=True)
+        else:
+            self.display.update(figure)
+
+
+def in_kernel() -> bool:
+    """Whether this code runs in a Jupyter kernel, which can redraw a picture."""
+    if "IPython" not in sys.modules:
+        return False
+    shell = sys.modules["IPython"].get_ipython()
+    return getattr(shell, "kernel", None) is not None
+
+
+def show_source(thing):
+    """The source code of a function or class, coloured: the last line of a cell."""
+    from IPython.display import Code
+
+    return Code(inspect.getsource(thing), language="python")
+
+
+def slider(draw: Callable[..., Figure], **options):
+    """Sliders that redraw the figure `draw(...)`, where somebody is there to move them.
+
+    `options` name arguments of `draw`: `(least, most)` or `(least, most, step)` makes a
+    slider, a list makes a menu; they start at the argument's default. Leave the call as
+    the last line of a cell. Where nobody watches (no Jupyter kernel, or a notebook that
+    a script runs) it returns None, so that a static page holds no dead widget.
+    """
+    if not is_interactive():
+        return None
+    import ipywidgets  # slow to import, and only needed here
+    from IPython.display import display
+
+    @wraps(draw)
+    def show(**values):
+        display(draw(**values))
+
+    return ipywidgets.interactive(show, **options)
+
+
+def is_interactive() -> bool:
+    """Whether a person runs this Jupyter kernel, and not a script.
+
+    JupyterLab, Colab and others let a cell ask its reader for input, and say so in each
+    request (`allow_stdin`); nbclient and nbconvert do not.
+    """
+    if not in_kernel():
+        return False
+    request = sys.modules["IPython"].get_ipython().kernel.get_parent()
+    return bool(request.get("content", {}).get("allow_stdin"))

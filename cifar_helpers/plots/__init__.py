@@ -1,0 +1,42 @@
+"""Arrays in, a matplotlib figure out.
+
+Every function returns its `Figure` closed, so that a notebook shows it once: leave
+the call as the last line of a cell, without a semicolon, or pass it to `display`.
+Arrays may be NumPy arrays or torch tensors; bad input raises `ValueError`.
+"""
+
+from cifar_helpers.plots.comparison import bars_with_error
+from cifar_helpers.plots.images import (
+    class_counts,
+    class_examples,
+    image_grid,
+    mean_images,
+    mistakes,
+    overlay_map,
+    overlay_maps,
+    pixel_histogram,
+)
+from cifar_helpers.plots.judgement import (
+    confusion_matrix,
+    per_class_bars,
+    reliability_diagram,
+)
+from cifar_helpers.plots.network import block_diagram
+from cifar_helpers.plots.style import (
+    BLUE,
+    DIVERGING,
+    GREEN,
+    INK,
+    ORANGE,
+    PALETTE,
+    PURPLE,
+    SEQUENTIAL,
+    SKY,
+    SOFT,
+    VERMILION,
+    WIDTH,
+    YELLOW,
+    apply_style,
+    new_figure,
+)
+from cifar_helpers.plots.training import training_curves

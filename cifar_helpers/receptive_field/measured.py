@@ -1,0 +1,159 @@
+"""TODO."""
+
+import difflib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from cifar_helpers.model import evaluation_mode
+
+
+@dataclass(frozen=True, eq=False)
+class EffectiveField:
+    """How strongly the central unit of a layer reacts to each pixel, on average."""
+
+    layer: str
+    map: Tensor  # (H, W), sums to 1
+    centre: tuple[float, float]  # row and column of the map's centre of mass
+    sigma: tuple[float, float]  # standard deviation of the map along rows, columns
+    effective_size: int  # side of the smallest centred square with `mass` of the map
+    mass: float  # 0.95 unless asked otherwise
+    images: int  # number of images averaged
+
+
+def effective_receptive_field(
+    model: nn.Module,
+    images: Tensor,
+    layer: str,
+    position: tuple[int, int] | None = None,
+    mass: float = 0.95,
+    batch_size: int = 50,
+    seed: int = 0,
+) -> EffectiveField:
+    """The effective receptive field of one layer by gradient (Luo et al. 2016).
+
+    The absolute gradient of the unit's value with respect to every pixel, averaged over
+    images and colours. A unit's channels could cancel, so they are added with random
+    signs, new for each image: the expected square is the sum of all channels' squares.
+
+    Args:
+        model: runs in evaluation mode; modes, hooks and gradients stay as they were.
+        images: normalized float images (N, 3, H, W), as the model takes them.
+        layer: a name of `model.named_modules()`; of several runs the first counts.
+        position: output (i, j), or the centre; not for outputs (N, features).
+        mass: share of the map in `effective_size`, the side of a square around the
+            map's centre of mass, rounded to half a pixel, and clipped to the image.
+
+    Raises:
+        TypeError: if images are not floating point, or the layer's output no tensor.
+        ValueError: for an unknown layer, a position outside the map, or no reaction.
+    """
+    _check_measurement(model, images, layer, mass)
+    generator = torch.Generator().manual_seed(seed)
+    total = torch.zeros(images.shape[-2:], dtype=torch.float64)
+    with _captured_output(model, layer) as outputs:
+        for batch in images.split(batch_size):
+            gradient = _gradient(model, batch, outputs, position, layer, generator)
+            total += gradient.abs().mean(dim=1).sum(dim=0).cpu().double()  # (H, W)
+    if not total.sum() > 0:
+        raise ValueError(f"layer {layer!r} does not react to these images: no gradient")
+    return _summarize(layer, total / total.sum(), mass, len(images))
+
+
+def _check_measurement(model, images: Tensor, layer: str, mass: float) -> None:
+    if not images.is_floating_point():
+        raise TypeError(
+            f"images must be normalized floats as the model takes them, not "
+            f"{images.dtype}: use data.normalize(images) first"
+        )
+    if images.ndim != 4 or len(images) == 0:
+        raise ValueError(f"images must be (N, 3, H, W), not {tuple(images.shape)}")
+    if not 0 < mass <= 1:
+        raise ValueError(f"mass is a share above 0 and at most 1, not {mass}")
+    names = [name for name, _ in model.named_modules()]
+    if layer not in names:
+        close = difflib.get_close_matches(layer, names) or names[1:]
+        raise ValueError(f"the model has no layer {layer!r}; did you mean {close}?")
+
+
+@contextmanager
+def _captured_output(model: nn.Module, layer: str) -> Iterator[list[Tensor]]:
+    """Evaluation mode and a hook that collects a layer's outputs; undone at the end."""
+    outputs = []
+
+    def keep(module, inputs, output):
+        if not isinstance(output, Tensor):
+            raise TypeError(f"layer {layer!r} gives {type(output).__name__}, not a map")
+        outputs.append(output.clone())  # before a ReLU in place writes over it
+
+    hook = model.get_submodule(layer).register_forward_hook(keep)
+    try:
+        with evaluation_mode(model):
+            yield outputs
+    finally:
+        hook.remove()
+
+
+def _unit(output: Tensor, position, layer: str) -> Tensor:
+    """All channels of one output position, (N, C)."""
+    if output.ndim == 2:
+        return output
+    if output.ndim != 4:
+        raise ValueError(
+            f"layer {layer!r} gives {tuple(output.shape)}, not a map (N, C, h, w)"
+        )
+    height, width = output.shape[2:]
+    i, j = position or (height // 2, width // 2)
+    if not (0 <= i < height and 0 <= j < width):
+        raise ValueError(
+            f"layer {layer!r} has {height} x {width} outputs: there is no ({i}, {j})"
+        )
+    return output[:, :, i, j]  # (N, C)
+
+
+def _gradient(model, images, outputs, position, layer, generator) -> Tensor:
+    """The gradient of one unit's channels, with random signs, (N, 3, H, W)."""
+    device = next((p.device for p in model.parameters()), images.device)
+    images = images.detach().to(device).clone().requires_grad_()
+    outputs.clear()
+    with torch.enable_grad():
+        model(images)
+        if not outputs:
+            raise ValueError(f"layer {layer!r} does not run in the model's forward")
+        unit = _unit(outputs[0], position, layer)  # (N, C)
+        signs = torch.randint(0, 2, unit.shape, generator=generator) * 2 - 1
+        value = (unit * signs.to(unit)).sum()
+    if not value.requires_grad:
+        return torch.zeros_like(images)
+    (gradient,) = torch.autograd.grad(value, images, allow_unused=True)
+    return torch.zeros_like(images) if gradient is None else gradient
+
+
+def _summarize(layer: str, density: Tensor, mass: float, images: int) -> EffectiveField:
+    """Centre, spread and effective size of a map that sums to 1."""
+    height, width = density.shape
+    rows, columns = torch.arange(height).double(), torch.arange(width).double()
+    row, column = density.sum(dim=1) @ rows, density.sum(dim=0) @ columns
+    variances = (
+        density.sum(dim=1) @ (rows - row) ** 2,
+        density.sum(dim=0) @ (columns - column) ** 2,
+    )
+    middle = [(2 * centre).round() / 2 for centre in (row, column)]
+    distance = torch.maximum(
+        (rows - middle[0]).abs()[:, None], (columns - middle[1]).abs()
+    )  # (H, W): a square of side s holds the pixels with distance <= (s - 1) / 2
+    side = 1
+    while density[distance <= (side - 1) / 2].sum() < mass - 1e-12:
+        side += 1
+    return EffectiveField(
+        layer=layer,
+        map=density,
+        centre=(float(row), float(column)),
+        sigma=tuple(float(variance.sqrt()) for variance in variances),
+        effective_size=side,
+        mass=mass,
+        images=images,
+    )
