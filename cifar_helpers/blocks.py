@@ -193,9 +193,7 @@ class ASPP(nn.Module):
         branches = [self.local(x)] + [branch(x) for branch in self.dilated]
         whole = self.whole_image(x)  # (N, branch_channels, 1, 1)
         branches.append(whole.expand_as(branches[0]))  # (N, branch_channels, H/s, W/s)
-        joined = torch.cat(
-            branches, dim=1
-        )  # (N, (rates + 2) branch_channels, H/s, W/s)
+        joined = torch.cat(branches, dim=1)  # (N, joined_channels, H / s, W / s)
         return self.project(joined)  # (N, out_channels, H / s, W / s)
 
 

@@ -6,35 +6,15 @@ log-probabilities, without a second pass.
 """
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+import operator
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cifar_helpers.data import CLASSES, MEAN, Batches, LabelledImages, normalize
-from cifar_helpers.model import evaluation_mode
-
-
-@torch.inference_mode()
-def evaluate(model: nn.Module, data: LabelledImages, batch_size: int = 500) -> dict:
-    """`loss` (mean negative log-likelihood) and `accuracy_percent` on `data`.
-
-    Raises ValueError for an empty data set.
-    """
-    if len(data) == 0:
-        raise ValueError("there are no images to evaluate on")
-    data = data.to(next(model.parameters()).device)
-    loss_sum, correct = 0.0, 0
-    with evaluation_mode(model):
-        for images, labels in Batches(data, batch_size):
-            inputs = normalize(images).contiguous(memory_format=torch.channels_last)
-            log_probabilities = model(inputs)  # (N, classes)
-            loss_sum -= log_probabilities.gather(1, labels[:, None]).sum().item()
-            correct += (log_probabilities.argmax(1) == labels).sum().item()
-    return {"loss": loss_sum / len(data), "accuracy_percent": 100 * correct / len(data)}
+from cifar_helpers.data import CLASSES, MEAN, LabelledImages
+from cifar_helpers.model import predict
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,63 +130,43 @@ def check_labels(labels: Tensor, classes: int) -> None:
         )
 
 
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode and no gradients inside the `with`; afterwards as before."""
-    with evaluation_mode(model), torch.no_grad():
-        yield
-
-
-def device_of(model: nn.Module, device: torch.device | str | None) -> torch.device:
-    """The device that `model` computes on; `ValueError` if `device` is another."""
-    first = next(model.parameters(), next(model.buffers(), None))
-    if first is None:  # nothing to hold: such a model runs anywhere
-        return torch.device(device or "cpu")
-    if device is None:
-        return first.device
-    wanted = torch.device(device)
-    same_index = wanted.index is None or wanted.index == first.device.index
-    if wanted.type != first.device.type or not same_index:
-        raise ValueError(
-            f"the model is on {first.device}, asked for {wanted}: call "
-            f'model.to("{wanted}") first'
-        )
-    return first.device
-
-
 def collect_predictions(
     model: nn.Module,
     data: LabelledImages,
-    batch_size: int = 500,
-    device: torch.device | str | None = None,
+    batch_size: int | None = None,
     flip: bool = False,
 ) -> Predictions:
     """Run `model` once over all images of `data` and keep its log-probabilities.
 
-    `model` maps normalized float images (N, 3, 32, 32) to log-probabilities
-    (N, 10); it runs in evaluation mode, on its own device, and is left as it was.
     `flip=True` averages the probabilities of each image and of its mirror image
-    (test-time augmentation: report such an accuracy apart).
-    A bad batch size, device or output raises `ValueError`, other data `TypeError`.
+    (test-time augmentation: report such an accuracy apart). Raises TypeError for other
+    data, ValueError for no images or outputs that are no log-probabilities; see
+    `cifar_helpers.model.predict` for the rest.
     """
     if not isinstance(data, LabelledImages):
         kind = type(data).__name__
         raise TypeError(f"data must be LabelledImages, such as data.test, got {kind}")
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     if len(data) == 0:
-        raise ValueError("got no images: pass at least one")
-    target = device_of(model, device)
-    batches = []
-    with evaluating(model):
-        for images in data.images.split(batch_size):
-            inputs = normalize(images.to(target))  # (B, 3, 32, 32)
-            outputs = model(inputs).float()  # (B, 10)
-            if flip:
-                mirrored = model(inputs.flip(dims=(3,))).float()  # (B, 10)
-                outputs = torch.logaddexp(outputs, mirrored) - math.log(2)
-            batches.append(outputs.cpu())
-    return Predictions(torch.cat(batches), data.labels.cpu())
+        raise ValueError("there are no images to evaluate on: pass at least one")
+    outputs = predict(model, data.images, batch_size)  # (N, 10)
+    if flip:
+        mirrored = predict(model, data.images.flip(dims=(3,)), batch_size)  # (N, 10)
+        outputs = torch.logaddexp(outputs, mirrored) - math.log(2)
+    return Predictions(outputs, data.labels.cpu())
+
+
+def evaluate(
+    model: nn.Module, data: LabelledImages, batch_size: int | None = None
+) -> dict:
+    """`loss` (mean negative log-likelihood, nats) and `accuracy_percent` on `data`.
+
+    Raises what `collect_predictions` raises.
+    """
+    predictions = collect_predictions(model, data, batch_size)
+    return {
+        "loss": predictions.mean_loss,
+        "accuracy_percent": predictions.accuracy_percent,
+    }
 
 
 def confusion_matrix(
@@ -352,8 +312,10 @@ def wilson_interval(correct: int, total: int, z: float = 1.96) -> tuple[float, f
     `correct` of `total` images are right; `z` = 1.96 standard deviations gives 95 %.
     It covers the chance in drawing the test images, not that of training. Source:
     Wilson 1927, "Probable Inference, the Law of Succession, and Statistical
-    Inference".
+    Inference". Raises TypeError for counts that are not whole, ValueError for
+    impossible ones.
     """
+    correct, total = operator.index(correct), operator.index(total)  # NumPy's overflow
     if total < 1 or not 0 <= correct <= total:
         raise ValueError(
             f"need 0 <= correct <= total and total >= 1, got {correct} of {total}"
@@ -414,7 +376,7 @@ def occlusion_map(
     label: int,
     patch: int = 6,
     stride: int = 2,
-    batch_size: int = 250,
+    batch_size: int | None = None,
 ) -> Tensor:
     """How much the probability of class `label` drops when a place is covered.
 
@@ -429,16 +391,15 @@ def occlusion_map(
             f"image must be uint8 of shape (3, H, W), got {image.dtype} "
             f"{tuple(image.shape)}"
         )
-    device = device_of(model, None)
     masks = patch_masks(*image.shape[1:], patch, stride)  # (P, H, W)
     grey = (255 * torch.tensor(MEAN)).round().to(torch.uint8)[:, None, None]
     covered = torch.where(masks[:, None], grey, image.cpu())  # (P, 3, H, W)
     pictures = torch.cat([image.cpu()[None], covered])  # (1 + P, 3, H, W)
-    with evaluating(model):
-        outputs = [model(normalize(b.to(device))) for b in pictures.split(batch_size)]
-    probabilities = torch.cat(outputs).float().exp().cpu()  # (1 + P, K)
-    classes = probabilities.shape[1]
+    log_probabilities = predict(model, pictures, batch_size)  # (1 + P, K)
+    classes = log_probabilities.shape[1]
+    check_log_probabilities(log_probabilities, classes)
     if not 0 <= label < classes:
         raise ValueError(f"label must lie between 0 and {classes - 1}, got {label}")
+    probabilities = log_probabilities.exp()
     drops = probabilities[0, label] - probabilities[1:, label]  # (P,)
     return torch.einsum("p,phw->hw", drops, masks.float()) / masks.sum(dim=0)

@@ -1,4 +1,9 @@
-"""TODO."""
+"""Finished runs as three files: weights, card and history; written and read.
+
+`<name>.safetensors` holds the tensors of the network's `state_dict` (no pickle: loading
+runs no code), `<name>.json` the card (network, recipe, seed, sizes, accuracy, data,
+hardware, versions, time), `<name>.csv` one row per epoch.
+"""
 
 import csv
 import json
@@ -6,7 +11,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-import torch.fx
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 

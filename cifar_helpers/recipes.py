@@ -1,5 +1,11 @@
-"""TODO."""
+"""Recipes: how a network is trained; the presets; what is affordable in a given time.
 
+A recipe also says how a network starts: `make_model` is where its first weights are
+made. Training itself (`cifar_helpers.training`) changes them from the first step on.
+"""
+
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -7,12 +13,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cifar_helpers.data import normalize
-from cifar_helpers.model import NetConfig
+from cifar_helpers.field_rules import (
+    check_fields,
+    choice,
+    fraction,
+    non_negative,
+    positive,
+    switch,
+    whole,
+)
+from cifar_helpers.model import CIFAR10Net, NetConfig
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A recipe. Impossible values raise ValueError with the reason."""
+    """How to train a network. Impossible values raise ValueError with the reason."""
 
     epochs: int = 24
     batch_size: int = 64  # images per step
@@ -24,67 +39,51 @@ class Recipe:
     sgd_weight_decay: float = 5e-4  # Muon: of linear and depthwise weights
     whitened: bool = False  # the first filters start as principal patches of the data
     zero_init_residual: bool = False  # residual branches start at 0: only shortcuts
-    warmup_fraction: float = (
-        0.15  # of all steps: the rate rises linearly, then falls to 0
-    )
+    warmup_fraction: float = 0.15  # of all steps: the rate rises, then falls to 0
     label_smoothing: float = 0.1  # probability spread over all classes
-    ema_decay: float = 0.998  # of the weights' moving average, per step
+    ema_decay: float = 0.998  # of the weights' exponential moving average, per step
     crop_padding: int = 4  # pixels; 0 for no random crop
     flip: bool = True
     cutout_size: int = 0  # pixels; 0 for none
     mixup_alpha: float = 0.0  # 0 for none
-    low_resolution_fraction: float = (
-        0.0  # of all steps, the first ones, are done on small images
-    )
-    low_resolution_size: int = 24  # pixels of the small images
-    selective_drop_fraction: float = (
-        0.0  # of the images, those of lowest loss, are left out
-    )
-    selective_start_fraction: float = 0.0  # of all steps: before, no image is left out
+    low_resolution_fraction: float = 0.0  # progressive resizing: of the steps, first
+    low_resolution_size: int = 24  # pixels of the images of those steps
+    selective_drop_fraction: float = 0.0  # selective backprop: easiest images, left out
+    selective_start_fraction: float = 0.0  # of all steps: before, none is left out
     precision: str = "auto"  # "float32", "bfloat16", or the faster on this device
     compile: bool = False  # torch.compile: needs a C compiler
     seed: int = 0
 
     def __post_init__(self):
-        whole = (
-            "epochs",
-            "batch_size",
-            "crop_padding",
-            "cutout_size",
-            "low_resolution_size",
-        )
-        for name in whole:
-            if not isinstance(getattr(self, name), int):
-                raise ValueError(f"{name} must be an int, not {getattr(self, name)!r}")
-        for name in ("whitened", "zero_init_residual", "flip", "compile"):
-            if not isinstance(getattr(self, name), bool):
-                raise ValueError(f"{name} must be True or False")
-        positive = ("epochs", "batch_size", "low_resolution_size")
-        for name in (*positive, "learning_rate", "sgd_learning_rate"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
-        shares = (
-            "warmup_fraction",
-            "low_resolution_fraction",
-            "selective_drop_fraction",
-            "selective_start_fraction",
-        )
-        for name in (*shares, "label_smoothing", "momentum", "ema_decay"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} must be in [0, 1), not {getattr(self, name)}")
-        sizes = ("crop_padding", "cutout_size", "mixup_alpha")
-        for name in (*sizes, "weight_decay", "sgd_weight_decay"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} must not be negative: {getattr(self, name)}")
-        for name, choices in (
-            ("optimizer", ("sgd", "adamw", "muon")),
-            ("precision", ("auto", "float32", "bfloat16")),
-        ):
-            if getattr(self, name) not in choices:
-                raise ValueError(
-                    f"{name}={getattr(self, name)!r}: choose from {choices}"
-                )
+        check_fields(self, RULES)
 
+
+RULES = {  # what each entry of a Recipe may be
+    "epochs": whole(1),
+    "batch_size": whole(1),
+    "optimizer": choice("sgd", "adamw", "muon"),
+    "learning_rate": positive(),
+    "momentum": fraction(),
+    "weight_decay": non_negative(),
+    "sgd_learning_rate": positive(),
+    "sgd_weight_decay": non_negative(),
+    "whitened": switch(),
+    "zero_init_residual": switch(),
+    "warmup_fraction": fraction(),
+    "label_smoothing": fraction(),
+    "ema_decay": fraction(),
+    "crop_padding": whole(0),
+    "flip": switch(),
+    "cutout_size": whole(0),
+    "mixup_alpha": non_negative(),
+    "low_resolution_fraction": fraction(),
+    "low_resolution_size": whole(1),
+    "selective_drop_fraction": fraction(),
+    "selective_start_fraction": fraction(),
+    "precision": choice("auto", "float32", "bfloat16"),
+    "compile": switch(),
+    "seed": whole(0),
+}
 
 CPU_NETWORK = NetConfig(  # maps of 16 x 16 and less; dilations 2, 4, 8, 16 image pixels
     initial_stride=2,
@@ -172,8 +171,63 @@ def whiten_filters(conv: nn.Conv2d, images: Tensor) -> None:
     conv.weight[: 2 * half] = torch.cat([filters, -filters]).to(conv.weight.device)
 
 
-def zero_init_residual(model: nn.Module) -> None:
-    """Let every residual block of `model` that can do so begin as its shortcut."""
-    for module in list(model.modules())[1:]:
-        if hasattr(module, "zero_init_residual"):
-            module.zero_init_residual()
+def make_model(
+    network: NetConfig, recipe: Recipe, images: Tensor | None = None
+) -> CIFAR10Net:
+    """A new network with the weights from which `recipe` starts, on the CPU.
+
+    Seeds torch with the recipe's seed, so that the same call gives the same weights.
+    `images`, uint8 (N, 3, H, W), are those to learn from: a whitened recipe needs them.
+    """
+    torch.manual_seed(recipe.seed)
+    return initialize(CIFAR10Net(network), recipe, images)
+
+
+def initialize(model, recipe: Recipe, images: Tensor | None = None):
+    """Give a new `model` the start that `recipe` wants; returns the model.
+
+    Whitens `model.initial.conv` with the first 5,000 `images` (where that part is
+    switched off there is nothing to whiten), and lets every block that has a method
+    `zero_init_residual` begin as its shortcut. Raises ValueError if images are missing.
+    """
+    if recipe.whitened and hasattr(model.initial, "conv"):
+        if images is None:
+            raise ValueError("a whitened recipe needs images: pass the training images")
+        whiten_filters(model.initial.conv, images[:5000].cpu())
+    if recipe.zero_init_residual:
+        for module in model.modules():
+            if hasattr(module, "zero_init_residual"):
+                module.zero_init_residual()
+    return model
+
+
+def affordable(
+    recipe: Recipe, images: int, speed: Callable[[Recipe], float], seconds: float
+) -> tuple[Recipe, int]:
+    """What of a run over `images` images fits into `seconds`: (recipe, images).
+
+    `speed` gives the images per second of a recipe on this machine (measured). Where
+    the whole run fits, nothing is changed. Else at least five epochs are trained, over
+    as many images as fit; in less than a quarter of the time with smaller batches, so
+    that the few images make for more steps, and smaller rates (SGD's in proportion,
+    Muon's, whose steps all have about the same length, by the square root). The moving
+    average never remembers more than an eighth of the run.
+    """
+    time_fraction = seconds * speed(recipe) / (recipe.epochs * images)
+    if time_fraction < 0.25:
+        ratio = min(32, recipe.batch_size) / recipe.batch_size
+        power = 0.5 if recipe.optimizer == "muon" else 1.0
+        recipe = replace(
+            recipe,
+            batch_size=min(32, recipe.batch_size),
+            learning_rate=recipe.learning_rate * ratio**power,
+            sgd_learning_rate=recipe.sgd_learning_rate * ratio,
+        )
+    if time_fraction < 1:
+        within = speed(recipe) * seconds  # images, repeated ones included
+        epochs = max(5, int(within / images))
+        images = min(images, max(10 * recipe.batch_size, int(within / epochs)))
+        recipe = replace(recipe, epochs=epochs)
+    steps = recipe.epochs * math.ceil(images / recipe.batch_size)
+    longest = max(0.5, 1 - 8 / steps)
+    return replace(recipe, ema_decay=min(recipe.ema_decay, longest)), images

@@ -37,7 +37,7 @@ from cifar_helpers.evaluation import evaluate
 from cifar_helpers.model import CIFAR10Net
 from cifar_helpers.optimizers import make_optimizer, warmup_cosine
 from cifar_helpers.pretrained import as_json, save_run
-from cifar_helpers.recipes import PRESETS, Recipe, whiten_filters, zero_init_residual
+from cifar_helpers.recipes import PRESETS, Recipe, make_model
 
 CHECK_EVERY = 50  # steps between looks at the losses: each look makes a GPU wait
 
@@ -268,6 +268,9 @@ def fit(
 ) -> tuple[CIFAR10Net, list[dict]]:
     """Train `model` where it lies; return the averaged network and the history.
 
+    Training goes on from the weights that `model` has: `recipes.make_model` makes the
+    ones from which a recipe starts.
+
     The history has one row per epoch: `epoch`, what `train_one_epoch` returns, and
     `validation_loss` and `validation_accuracy_percent` of the averaged weights if there
     is a `validation` part. `on_epoch(history)` is called after every epoch. With
@@ -279,10 +282,6 @@ def fit(
     device = next(model.parameters()).device
     data, validation = data.to(device), validation and validation.to(device)
     steps = recipe.epochs * math.ceil(len(data) / recipe.batch_size)
-    if recipe.whitened and hasattr(model.initial, "conv"):  # it may be switched off
-        whiten_filters(model.initial.conv, data.images[:5000])
-    if recipe.zero_init_residual:
-        zero_init_residual(model)
     trainer = Trainer(model, recipe, steps)
     history = _resume(trainer, checkpoint, len(data))
     total, done = recipe.epochs * len(data), len(history) * len(data)
@@ -372,32 +371,31 @@ def train_preset(
     if validation:
         training, held_out = split(data.train, validation, seed=0)
     runtime.seed_everything(recipe.seed)
-    model = CIFAR10Net(network).to(device)
+    model = make_model(network, recipe, training.images).to(device)
     model, history = fit(
-        *(model, training, recipe, held_out),
+        model,
+        training,
+        recipe,
+        held_out,
         on_epoch=lambda rows: print(json.dumps(rows[-1]), flush=True),
         checkpoint=Path(out) / f"{name}.checkpoint",
     )
-    card = {"recipe": asdict(recipe), "seed": recipe.seed, "data": data.source}
-    card |= {"training_images": len(training), **runtime.describe_machine(device)}
-    card["train_seconds"] = round(sum(row["seconds"] for row in history), 1)
+    card = {
+        "recipe": asdict(recipe),
+        "seed": recipe.seed,
+        "data": data.source,
+        "training_images": len(training),
+        **runtime.describe_machine(device),
+        "train_seconds": round(sum(row["seconds"] for row in history), 1),
+    }
     if validation:
         card["validation_accuracy_percent"] = history[-1]["validation_accuracy_percent"]
     else:
-        card["test_accuracy_percent"] = evaluate(model, data.test.to(device))[
-            "accuracy_percent"
-        ]
+        judged = evaluate(model, data.test)
+        card["test_accuracy_percent"] = judged["accuracy_percent"]
     if data.source == "full":
         card["data_sha256"] = FULL_SHA256
     return save_run(out, name, model.cpu(), history, card)
-
-
-def _yes_or_no(text: str) -> bool:
-    answers = {"yes": True, "true": True, "1": True}
-    answers |= {"no": False, "false": False, "0": False}
-    if text.lower() not in answers:
-        raise argparse.ArgumentTypeError(f"{text!r}: choose yes or no")
-    return answers[text.lower()]
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -414,17 +412,19 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--source", default="full", choices=SOURCES, help="of the data")
     for field in fields(Recipe):
         kind = type(field.default)
+        how = {"type": kind}
+        if kind is bool:  # --flip, --no-flip
+            how = {"action": argparse.BooleanOptionalAction}
         parser.add_argument(
             f"--{field.name.replace('_', '-')}",
-            type=_yes_or_no if kind is bool else kind,
             default=argparse.SUPPRESS,
             help="default: the preset's",
+            **how,
         )
     options = vars(parser.parse_args(arguments))
     names = {field.name for field in fields(Recipe)}
     changes = {name: options[name] for name in names & options.keys()}
-    run = ("out", "validation", "device", "source")
-    run = {name: options[name] for name in run}
+    run = {name: options[name] for name in ("out", "validation", "device", "source")}
     card = train_preset(options["preset"], **run, **changes)
     print(json.dumps(card, indent=2))
 

@@ -17,16 +17,23 @@ from cifar_helpers import runtime
 from cifar_helpers.data import load_cifar10
 from cifar_helpers.evaluation import evaluate
 from cifar_helpers.model import count_parameters
-from cifar_helpers.recipes import PRESETS
+from cifar_helpers.recipes import PRESETS, initialize
 from cifar_helpers.training import fit, train_preset
 from tests.benchmarks.resnet8 import ResNet8, ResNet8Config
 from tests.benchmarks.rows import add_row, command_line, read_rows
 
 COLUMNS = (
-    *("network", "seed", "epochs", "train_seconds", "test_accuracy_percent"),
-    *("parameters", "cores", "cpu", "torch", "command"),
+    "network",
+    "seed",
+    "epochs",
+    "train_seconds",
+    "test_accuracy_percent",
+    "parameters",
+    "cores",
+    "cpu",
+    "torch",
+    "command",
 )
-
 
 REFERENCE_RECIPE = replace(  # `cpu`'s, but for two changes tried only together here
     PRESETS["cpu"][1],
@@ -52,6 +59,7 @@ def train_reference(seed: int, out: Path, source: str, epochs: int) -> dict:
     data = load_cifar10(source=source)
     runtime.seed_everything(seed)
     model = ResNet8(ResNet8Config(width=24))
+    initialize(model, recipe, data.train.images)
     model, history = fit(model, data.train, recipe, checkpoint=out / "resnet8.part")
     return {
         "network": "resnet8-24",

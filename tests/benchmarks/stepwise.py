@@ -24,13 +24,12 @@ from cifar_helpers import runtime
 from cifar_helpers.data import load_cifar10, split
 from cifar_helpers.evaluation import evaluate
 from cifar_helpers.model import (
-    CIFAR10Net,
     NetConfig,
     count_multiply_adds,
     count_parameters,
 )
 from cifar_helpers.pretrained import read_history
-from cifar_helpers.recipes import PRESETS, Recipe
+from cifar_helpers.recipes import PRESETS, Recipe, make_model
 from cifar_helpers.training import fit
 from tests.benchmarks.rows import add_row, command_line, read_rows
 
@@ -64,10 +63,21 @@ VARIANTS = {  # name: the same, on top of the last step
     "no attention": ({"without": ("attention",)}, {}),
     "ASPP at every place": ({"aspp_stride": 1}, {}),
 }
-DEEP = {"channels": 88, "deep_channels": 88, "near_pairs": 3, "far_pairs": 3}
-DEEP |= {"hidden_channels": 32, "branch_channels": 24, "out_channels": 128}
-FINE = {"initial_stride": 1, "near_dilations": (2, 4), "far_dilations": (8, 16)}
-FINE |= {"rates": (6, 12, 18)}
+DEEP = {
+    "channels": 88,
+    "deep_channels": 88,
+    "near_pairs": 3,
+    "far_pairs": 3,
+    "hidden_channels": 32,
+    "branch_channels": 24,
+    "out_channels": 128,
+}
+FINE = {
+    "initial_stride": 1,
+    "near_dilations": (2, 4),
+    "far_dilations": (8, 16),
+    "rates": (6, 12, 18),
+}
 FOR_A_GPU = {  # more arithmetic for as many parameters; hours a run on a CPU
     "more pairs": (DEEP, {}),
     "maps of 32 x 32": (FINE, {}),
@@ -81,10 +91,22 @@ OF_CPU = {  # name: the same, on top of the preset `cpu`
     "cpu, 48 channels": ({"channels": 48, "deep_channels": 48}, {}),
 }
 COLUMNS = (
-    *("run", "seed", "epochs", "training_images", "parameters", "multiply_adds"),
-    *("train_accuracy_percent", "validation_accuracy_percent"),
-    *("test_accuracy_percent", "seconds", "threads", "hardware", "torch"),
-    *("network", "recipe", "command"),
+    "run",
+    "seed",
+    "epochs",
+    "training_images",
+    "parameters",
+    "multiply_adds",
+    "train_accuracy_percent",
+    "validation_accuracy_percent",
+    "test_accuracy_percent",
+    "seconds",
+    "threads",
+    "hardware",
+    "torch",
+    "network",
+    "recipe",
+    "command",
 )
 
 
@@ -115,9 +137,9 @@ def plan(name: str, seed: int, epochs: int) -> tuple[NetConfig, Recipe]:
 def train(network, recipe: Recipe, training, validation, device) -> dict:
     """One run; what it gave."""
     runtime.seed_everything(recipe.seed)
-    model = CIFAR10Net(network).to(device)
+    model = make_model(network, recipe, training.images).to(device)
     model, history = fit(model, training, recipe)
-    judged = evaluate(model, validation, batch_size=100)
+    judged = evaluate(model, validation)
     return {
         "parameters": count_parameters(model),
         "multiply_adds": count_multiply_adds(model),
@@ -152,9 +174,17 @@ def row_of_card(path: str) -> dict:
     history = read_history(Path(path).with_suffix(".csv"))
     row["train_accuracy_percent"] = round(history[-1]["train_accuracy_percent"], 2)
     changes = differences(recipe, PRESETS[card["name"]][1])
-    options = [f"--{k.replace('_', '-')} {v}" for k, v in changes.items()]
+    options = [option(name, value) for name, value in changes.items()]
     command = f"python -m cifar_helpers.training --preset {card['name']}"
     return row | {"command": " ".join([command, *options])}
+
+
+def option(name: str, value) -> str:
+    """An entry of a recipe as the command line takes it: --flip, --no-flip, --seed 1."""
+    name = name.replace("_", "-")
+    if isinstance(value, bool):
+        return f"--{name}" if value else f"--no-{name}"
+    return f"--{name} {value}"
 
 
 def key(row: dict) -> tuple:

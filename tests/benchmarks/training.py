@@ -114,7 +114,9 @@ def textbook(model: nn.Module) -> nn.Module:
 def plain_steps(model, recipe, data) -> Iterator[int]:
     """A textbook's loop: float32, NCHW, images one by one from a DataLoader."""
     optimizer = torch.optim.SGD(
-        *(model.parameters(), recipe.learning_rate, recipe.momentum),
+        model.parameters(),
+        recipe.learning_rate,
+        recipe.momentum,
         weight_decay=recipe.weight_decay,
         nesterov=True,
     )

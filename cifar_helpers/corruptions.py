@@ -1,0 +1,80 @@
+"""Pictures made worse in ways that no training image was, by severity.
+
+Every function takes uint8 images (N, 3, H, W) and a strength, and returns new ones.
+`SEVERITIES` has five strengths for each, those of CIFAR-10-C (Hendrycks & Dietterich
+2019, "Benchmarking Neural Network Robustness to Common Corruptions and Perturbations",
+arXiv:1903.12261; constants of its script for CIFAR-10).
+"""
+
+import io
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def gaussian_noise(
+    images: Tensor, std: float, generator: torch.Generator | None = None
+) -> Tensor:
+    """Add to every value a normal draw; `std` in units of the full range, 0 to 1."""
+    _check(images, std)
+    draw = torch.randn(images.shape, generator=generator, device=images.device)
+    return _to_bytes(images + 255 * std * draw)
+
+
+def gaussian_blur(images: Tensor, sigma: float) -> Tensor:
+    """Blur with a normal kernel of standard deviation `sigma` pixels, cut off at 3."""
+    from torchvision.transforms.v2.functional import gaussian_blur as blur
+
+    _check(images, sigma)
+    if sigma == 0:
+        return images.clone()
+    return blur(images, kernel_size=2 * max(1, round(3 * sigma)) + 1, sigma=sigma)
+
+
+def low_contrast(images: Tensor, factor: float) -> Tensor:
+    """Pull each image towards its mean, channel by channel: 1 keeps it, 0 is flat."""
+    _check(images, factor)
+    mean = images.float().mean(dim=(2, 3), keepdim=True)  # (N, 3, 1, 1)
+    return _to_bytes(mean + factor * (images - mean))
+
+
+def brightness(images: Tensor, shift: float) -> Tensor:
+    """Add `shift`, in units of the full range, to every value."""
+    _check(images, abs(shift))
+    return _to_bytes(images + 255 * shift)
+
+
+def jpeg(images: Tensor, quality: int) -> Tensor:
+    """Store each image as a JPEG of `quality` 1 to 100 and read it again."""
+    from PIL import Image
+
+    _check(images, quality)
+    stored = []
+    for image in images.permute(0, 2, 3, 1).cpu().numpy():  # (H, W, 3)
+        file = io.BytesIO()
+        Image.fromarray(image).save(file, "JPEG", quality=quality)
+        stored.append(np.array(Image.open(file)))
+    return torch.from_numpy(np.stack(stored)).permute(0, 3, 1, 2).to(images.device)
+
+
+SEVERITIES = {  # corruption: the strengths of severity 1 to 5
+    gaussian_noise: (0.04, 0.06, 0.08, 0.09, 0.10),
+    gaussian_blur: (0.4, 0.6, 0.7, 0.8, 1.0),
+    low_contrast: (0.75, 0.5, 0.4, 0.3, 0.15),
+    brightness: (0.05, 0.1, 0.15, 0.2, 0.3),
+    jpeg: (80, 65, 58, 50, 40),
+}
+
+
+def _to_bytes(values: Tensor) -> Tensor:
+    return values.round().clamp(0, 255).to(torch.uint8)
+
+
+def _check(images: Tensor, strength: float) -> None:
+    if not isinstance(images, Tensor) or images.dtype != torch.uint8:
+        raise TypeError("a corruption takes uint8 images: spoil before normalizing")
+    if images.ndim != 4 or images.shape[1] != 3:
+        raise ValueError(f"images must be (N, 3, H, W), not {tuple(images.shape)}")
+    if not strength >= 0:
+        raise ValueError(f"the strength must not be negative: {strength}")

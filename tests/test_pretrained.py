@@ -1,0 +1,196 @@
+"""Weights, card and history: written, read, and what is really shipped."""
+
+import csv
+import json
+import os
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from cifar_helpers import runtime
+from cifar_helpers.data import load_cifar10
+from cifar_helpers.download import cache_folder
+from cifar_helpers.model import (
+    PARAMETER_BUDGET,
+    CIFAR10Net,
+    NetConfig,
+    count_multiply_adds,
+    count_parameters,
+    predict,
+)
+from cifar_helpers.pretrained import (
+    WeightsDamaged,
+    load_card,
+    load_pretrained,
+    read_history,
+    save_run,
+)
+
+NARROW = {
+    "channels": 4,
+    "deep_channels": 6,
+    "hidden_channels": 5,
+    "branch_channels": 3,
+    "out_channels": 7,
+}
+
+
+def test_history_survives_a_file(tmp_path):
+    history = [
+        {"epoch": 1, "seconds": 0.1 + 0.2, "train_loss": 1 / 3},
+        {"epoch": 2, "seconds": 1e-9, "train_loss": 2.0},
+    ]
+    model = CIFAR10Net(NetConfig(**NARROW))
+    card = save_run(tmp_path, "run", model, history, {"note": "x"})
+    assert read_history(tmp_path / "run.csv") == history
+    with open(tmp_path / "run.csv", newline="") as file:
+        assert next(csv.reader(file)) == ["epoch", "seconds", "train_loss"]
+    assert json.loads((tmp_path / "run.json").read_text()) == card
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "run.csv",
+        "run.json",
+        "run.safetensors",
+    ]
+
+
+def test_history_leaves_out_empty_cells(tmp_path):
+    """A run may be judged only every few epochs."""
+    path = tmp_path / "run.csv"
+    path.write_text("epoch,train_loss,validation_loss\n1,2.5,\n2,2.0,1.9\n")
+    first, second = read_history(path)
+    assert first == {"epoch": 1, "train_loss": 2.5}
+    assert second == {"epoch": 2, "train_loss": 2.0, "validation_loss": 1.9}
+
+
+# ---- weights files -------------------------------------------------------------------
+
+
+@pytest.fixture
+def shipped(tmp_path, monkeypatch):
+    """A folder that ships two small networks, `one` and `two`."""
+    monkeypatch.setattr(runtime, "WEIGHTS", tmp_path)
+    models = {}
+    for name, without in (("one", ()), ("two", ("attention",))):
+        models[name] = CIFAR10Net(NetConfig(without=without, **NARROW))
+        models[name](torch.randn(4, 3, 32, 32))
+        save_run(tmp_path, name, models[name], [{"epoch": 1}], {"seed": 7})
+    return models
+
+
+@pytest.mark.parametrize("name", ["one", "two"])
+def test_shipped_network_is_the_saved_one(shipped, name):
+    loaded = load_pretrained(name)
+    assert not loaded.training
+    assert loaded.config == shipped[name].config
+    saved = shipped[name].state_dict()
+    assert loaded.state_dict().keys() == saved.keys()
+    for key, value in loaded.state_dict().items():
+        assert torch.equal(value, saved[key]), key
+    card = load_card(name)
+    assert card["parameters"] == count_parameters(shipped[name])
+    assert card["multiply_adds"] == count_multiply_adds(shipped[name])
+    assert (card["name"], card["seed"]) == (name, 7)
+
+
+@pytest.mark.parametrize("name", ["three", "", "../one", "one.json"])
+def test_unknown_name_lists_the_shipped_ones(shipped, name):
+    for load in (load_pretrained, load_card):
+        with pytest.raises(ValueError) as failure:
+            load(name)
+        assert f"no weights named {name!r}" in str(failure.value)
+        assert "['one', 'two']" in str(failure.value)
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def fill_with_text(path):
+    path.write_text("<html>not found</html>" * 50)
+
+
+def put_other_shapes(path):
+    other = CIFAR10Net(NetConfig(**(NARROW | {"out_channels": 8})))
+    save_file(other.state_dict(), path)
+
+
+def put_other_names(path):
+    save_file({"weight": torch.zeros(3)}, path)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        truncate,
+        empty,
+        fill_with_text,
+        put_other_shapes,
+        put_other_names,
+        lambda p: p.unlink(),
+    ],
+)
+def test_damaged_weights_are_explained(shipped, tmp_path, damage):
+    damage(tmp_path / "one.safetensors")
+    with pytest.raises(WeightsDamaged, match=r"one\.safetensors is damaged or does"):
+        load_pretrained("one")
+    load_pretrained("two")  # the other file is as good as before
+
+
+@pytest.mark.parametrize(
+    "text, reason",
+    [
+        ("{torn", "one.json is not readable"),
+        ("", "one.json is not readable"),
+        ("{}", r"one.json describes no network: KeyError\('config'\)"),
+        ("[1, 2]", "one.json describes no network: TypeError"),
+        ('{"config": {"depth": 3}}', "one.json describes no network: .*depth"),
+        ('{"config": {"channels": 0}}', "one.json describes no network: .*at least 1"),
+    ],
+)
+def test_damaged_card_is_explained(shipped, tmp_path, text, reason):
+    (tmp_path / "one.json").write_text(text)
+    with pytest.raises(WeightsDamaged, match=reason):
+        load_pretrained("one")
+
+
+# ---- what is really shipped ----------------------------------------------------------
+
+SHIPPED = sorted(path.stem for path in runtime.WEIGHTS.glob("*.json"))
+
+
+def test_baseline_is_shipped():
+    assert "baseline" in SHIPPED
+
+
+@pytest.fixture(scope="module")
+def test_images():
+    """The full test set where the packed cache has it, else the bundled sample's."""
+    wanted = os.environ.get("CIFAR10_SOURCE", "auto")
+    there = (cache_folder() / "cifar10.npz").exists()
+    data = load_cifar10(source="full" if there and wanted != "sample" else "sample")
+    return data.test, data.source
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_network_keeps_the_promise_of_its_card(name, test_images):
+    images, source = test_images
+    model, card = load_pretrained(name), load_card(name)
+    assert card["parameters"] == count_parameters(model) < PARAMETER_BUDGET
+    assert card["multiply_adds"] == count_multiply_adds(model)
+    predicted = predict(model, images.images).argmax(1)
+    accuracy = 100 * (predicted == images.labels).double().mean().item()
+    if source == "full":
+        assert accuracy == pytest.approx(card["test_accuracy_percent"], abs=0.05)
+    else:  # a tenth of the images: within four standard errors
+        assert accuracy == pytest.approx(card["test_accuracy_percent"], abs=4)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_network_has_its_history_beside_it(name):
+    rows = (runtime.WEIGHTS / f"{name}.csv").read_text().splitlines()
+    assert len(rows) == 1 + load_card(name)["recipe"]["epochs"]
