@@ -49,9 +49,13 @@ def replaced(
     """Inside the `with`, `change(output)` stands in for the layer's output.
 
     With `inputs=True`, `change(*inputs)` gives the tuple of inputs that the layer gets
-    instead of its own. Raises ValueError for a layer that is not there.
+    instead of its own. Raises ValueError for a layer that is not there, TypeError for
+    anything but a name.
     """
     modules = dict(model.named_modules())
+    if not isinstance(layer, str):
+        kind = type(layer).__name__
+        raise TypeError(f"name the layer, as in model.named_modules(), not a {kind}")
     if layer not in modules:
         near = difflib.get_close_matches(layer, modules) or list(modules)[1:8]
         raise ValueError(f"the model has no layer {layer!r}; there are, say, {near}")

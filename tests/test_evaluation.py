@@ -54,8 +54,9 @@ def predictions():
 
 def rows_of(predictions):
     """(probabilities, label) per image as plain Python numbers."""
-    probabilities = [[math.exp(v) for v in row] for row in
-                     predictions.log_probabilities.tolist()]  # fmt: skip
+    probabilities = [
+        [math.exp(v) for v in row] for row in predictions.log_probabilities.tolist()
+    ]
     return list(zip(probabilities, predictions.labels.tolist(), strict=True))
 
 

@@ -90,3 +90,9 @@ def test_an_unknown_layer_is_named_with_those_near_it(model):
     with pytest.raises(ValueError, match="no layer 'atention'.*'attention'"), misspelt:
         pass
     assert not hooks_of(model)
+
+
+def test_a_module_in_place_of_its_name_is_refused(model):
+    misused = replaced(model, model.aspp, torch.zeros_like)
+    with pytest.raises(TypeError, match="name the layer.*not a ASPP"), misused:
+        pass

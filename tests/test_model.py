@@ -22,8 +22,13 @@ from cifar_helpers.model import (
 )
 from cifar_helpers.recipes import PRESETS
 
-NARROW = {"channels": 4, "deep_channels": 6, "hidden_channels": 5}
-NARROW |= {"branch_channels": 3, "out_channels": 7}
+NARROW = {
+    "channels": 4,
+    "deep_channels": 6,
+    "hidden_channels": 5,
+    "branch_channels": 3,
+    "out_channels": 7,
+}
 SWITCHES = [(), *((part,) for part in PARTS[:-1]), PARTS[:-1]]
 
 
@@ -99,11 +104,12 @@ def by_hand(c):
         ),
         "aspp": (
             (local + dilated + w * b + b + joined * o)  # convolutions
-            + 2 * b * (1 + len(c.rates)) + 2 * o,  # normalization
+            + 2 * b * (1 + len(c.rates))
+            + 2 * o,  # normalization
             (local + dilated + joined * o) * places + w * b,
         ),
         "head": (o * 10 + 10, o * 10),
-    }  # fmt: skip
+    }
     replacements = {
         "initial": (3 * w + w, 3 * w * full),
         "dilated_near": (0, 0),
@@ -119,14 +125,17 @@ HALF_SIZE = {"initial_stride": 2, "far_stride": 1, "aspp_stride": 2}
 EVERY_SWITCH = [NetConfig(without=without) for without in SWITCHES]
 
 
-@pytest.mark.parametrize("config", [
-    *EVERY_SWITCH,
-    NetConfig(rates=(6,), **NARROW),
-    NetConfig(**HALF_SIZE, **NARROW),
-    NetConfig(near_pairs=2, far_pairs=3, **HALF_SIZE, **NARROW),
-    PRESETS["champion"][0],
-    NetConfig(without=PARTS[:-1], **HALF_SIZE),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "config",
+    [
+        *EVERY_SWITCH,
+        NetConfig(rates=(6,), **NARROW),
+        NetConfig(**HALF_SIZE, **NARROW),
+        NetConfig(near_pairs=2, far_pairs=3, **HALF_SIZE, **NARROW),
+        PRESETS["champion"][0],
+        NetConfig(without=PARTS[:-1], **HALF_SIZE),
+    ],
+)
 def test_table_agrees_with_a_calculation_from_the_sizes(config):
     model = CIFAR10Net(config)
     rows = table_of_sizes(model)
@@ -139,8 +148,14 @@ def test_table_agrees_with_a_calculation_from_the_sizes(config):
         sum(column) for column in zip(*expected.values(), strict=True)
     )
     assert count_parameters(model) == parameters
-    assert sum(p.numel() for p in model.state_dict(keep_vars=True).values()
-               if p.requires_grad) == parameters  # fmt: skip
+    assert (
+        sum(
+            p.numel()
+            for p in model.state_dict(keep_vars=True).values()
+            if p.requires_grad
+        )
+        == parameters
+    )
     assert count_multiply_adds(model) == multiply_adds
 
 

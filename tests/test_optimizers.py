@@ -145,8 +145,9 @@ def test_muon_moves_only_dense_convolutions_by_orthogonal_steps():
     assert dense | rest | vectors == set(names.values())
     assert "initial.conv.weight" in dense and "deconvolution.deconv.weight" in dense
     assert "head.linear.weight" in rest and "aspp.dilated.0.depthwise.weight" in rest
-    assert all(name.endswith("bias") or "norm" in name or ".1." in name
-               for name in vectors)  # fmt: skip
+    assert all(
+        name.endswith("bias") or "norm" in name or ".1." in name for name in vectors
+    )
     rates = [group["lr"] for group in optimizer.param_groups]
     assert rates == [0.02, 0.3, 0.3]
     assert [g["orthogonal"] for g in optimizer.param_groups] == [True, False, False]

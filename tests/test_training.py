@@ -308,8 +308,14 @@ def test_fit_returns_the_averaged_network(few):
 def test_ten_images_are_overfitted(sample):
     """The default network learns ten images by heart, one of each class."""
     data = of_each_class(sample.train, 1)
-    config = Recipe(epochs=40, batch_size=10, learning_rate=0.1, ema_decay=0.5,
-                         label_smoothing=0.0, **PLAIN)  # fmt: skip
+    config = Recipe(
+        epochs=40,
+        batch_size=10,
+        learning_rate=0.1,
+        ema_decay=0.5,
+        label_smoothing=0.0,
+        **PLAIN,
+    )
     model, history = fit(network(config=NetConfig()), data, config)
     assert history[-1]["train_accuracy_percent"] == 100
     assert evaluate(model, data)["accuracy_percent"] == 100
@@ -522,8 +528,14 @@ def command(folder, *more):
 def test_command_trains_and_writes_everything(small_world, tmp_path, capsys):
     command(tmp_path, "--seed", "4", "--no-flip", "--learning-rate", "0.01")
     card = json.loads((tmp_path / "baseline.json").read_text())
-    expected = Recipe(epochs=2, batch_size=16, seed=4, flip=False,
-                           learning_rate=0.01, precision="float32")  # fmt: skip
+    expected = Recipe(
+        epochs=2,
+        batch_size=16,
+        seed=4,
+        flip=False,
+        learning_rate=0.01,
+        precision="float32",
+    )
     assert card["recipe"] == asdict(expected)
     assert NetConfig(**card["config"]) == NARROW
     assert (card["name"], card["seed"], card["data"]) == ("baseline", 4, "sample")

@@ -180,7 +180,7 @@ def row_of_card(path: str) -> dict:
 
 
 def option(name: str, value) -> str:
-    """An entry of a recipe as the command line takes it: --flip, --no-flip, --seed 1."""
+    """An entry of a recipe for the command line: --flip, --no-flip, --seed 1."""
     name = name.replace("_", "-")
     if isinstance(value, bool):
         return f"--{name}" if value else f"--no-{name}"
