@@ -1,0 +1,244 @@
+"""Write README's result tables from the cards and results files.
+
+    python -m tests.make_readme            write them
+    python -m tests.make_readme --check    only say whether they are up to date
+
+A table stands between `<!-- results:NAME -->` and `<!-- end -->`, NAME being one of
+`TABLES`. All other text is left alone. ± is a 95 % interval.
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from math import ceil, hypot
+from pathlib import Path
+from textwrap import fill
+
+from cifar_helpers import runtime
+from cifar_helpers.evaluation import wilson_interval
+from cifar_helpers.pretrained import load_card
+from tests.benchmarks.rows import read_rows
+from tests.benchmarks.stepwise import STEPS, short_runs
+from tests.intervals import mean_interval, pooled_intervals, welch_interval
+
+ROOT = Path(__file__).resolve().parents[1]
+README = ROOT / "README.md"
+TEST_IMAGES = 10_000
+NETWORKS = {  # name: what it is
+    "baseline": "the default `NetConfig()`",
+    "cpu": "for ten minutes on two cores",
+    "champion": "the most accurate",
+}
+CONTENDERS = {  # name in laptop.csv: what it is
+    "cpu": "preset `cpu`: the six parts",
+    "resnet8-24": "reference network: ResNet-8, widened, dense convolutions",
+}
+LABELS = {"small images first": "progressive resizing"}  # names in champion.csv
+QUESTIONS = {
+    "01_meet_the_data": "what is in CIFAR-10, how hard is it, what can ten lines do",
+    "02_convolution_block": "what do convolution, batch norm, ReLU and dropout each do",
+    "03_depthwise_separable": "what does splitting a convolution save",
+    "04_dilated_convolution": "how does dilation widen the view, what does it miss",
+    "05_channel_attention": "which channels does a network listen to",
+    "06_deconvolution_and_residual": "what do upsampling and shortcuts bring back",
+    "07_aspp": "are several scales better than one, on a 32 × 32 map",
+    "08_assemble_the_network": "where do 200,000 parameters go",
+    "09_receptive_field": "what can each unit see, and what does it see",
+    "10_train_on_gpu": "how does one train, what does a GPU need to be busy",
+    "11_evaluate": "how good is it, and how sure are we",
+    "12_where_to_trust_it": "when may you believe its answer",
+    "13_train_faster": "what makes ten minutes on two cores enough",
+    "14_what_each_block_buys": "which blocks are worth their weights",
+    "15_same_budget_higher_accuracy": "what lifts accuracy at the same budget",
+    "16_more_than_one_gpu": "the same training on several processes and machines",
+}
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def machines(rows: Iterable[dict], hardware: str = "hardware") -> str:
+    """Every machine that the rows were measured on, each named once."""
+    names = dict.fromkeys(f"{row[hardware]}, torch {row['torch']}" for row in rows)
+    return "; ".join(names)
+
+
+def duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+def judged_before(name: str) -> str:
+    """Test accuracies of earlier versions of a network or its recipe."""
+    rows = read_rows(runtime.RESULTS / "champion.csv")
+    rows = [r for r in rows if r["run"] == name and r["test_accuracy_percent"]]
+    *earlier, last = rows
+    if float(last["test_accuracy_percent"]) != load_card(name)["test_accuracy_percent"]:
+        raise ValueError(f"champion.csv does not end with the run of {name}'s card")
+    by_length = {}
+    for row in earlier:
+        by_length.setdefault(row["epochs"], []).append(row["test_accuracy_percent"])
+    runs = [f"{', '.join(a)} % ({epochs} epochs)" for epochs, a in by_length.items()]
+    return "; ".join(runs) or "no"
+
+
+def networks() -> str:
+    """The trained networks that the package holds."""
+    rows, cards = [], {name: load_card(name) for name in NETWORKS}
+    for name, card in cards.items():
+        accuracy = card["test_accuracy_percent"]
+        right = round(accuracy * TEST_IMAGES / 100)
+        low, high = wilson_interval(right, TEST_IMAGES)
+        length = f"{card['recipe']['epochs']} epochs"
+        rows.append([
+            f"`{name}`, {NETWORKS[name]}",
+            f"{card['parameters']:,}",
+            f"{card['multiply_adds'] / 1e6:.1f} M",
+            f"**{accuracy:.2f} %** ({low:.1f} to {high:.1f})",
+            f"{length}, {duration(card['train_seconds'])}",
+            judged_before(name),
+        ])  # fmt: skip
+    header = ["network", "parameters", "multiply-adds", "test accuracy (95 %, Wilson)"]
+    header += ["training", "judged before"]
+    seeds = ", ".join(sorted({str(card["seed"]) for card in cards.values()}))
+    note = (
+        f"One run each (seed {seeds}; {machines(cards.values())}) on all training "
+        "images: the averaged weights (EMA) of the last epoch, without test-time "
+        "augmentation. The intervals are those of drawing the test images, not of "
+        "training again. The last column: what earlier lengths and recipes had reached "
+        "on the test set, known when the present ones were chosen."
+    )
+    return f"{table(header, rows)}\n\n{fill(note, 88)}"
+
+
+def laptop_runs() -> dict[str, list[dict]]:
+    """The ten-minute runs by network; of several lengths, the latest."""
+    rows = read_rows(runtime.RESULTS / "laptop.csv")
+    latest = {row["network"]: row["epochs"] for row in rows}
+    return {
+        name: [r for r in rows if (r["network"], r["epochs"]) == (name, latest[name])]
+        for name in CONTENDERS
+    }
+
+
+def accuracies(runs: list[dict]) -> list[float]:
+    return [float(run["test_accuracy_percent"]) for run in runs]
+
+
+def ten_minutes() -> str:
+    """The preset `cpu` beside the reference network, several seeds each."""
+    by_network, rows = laptop_runs(), []
+    for name, runs in by_network.items():
+        middle, half = mean_interval(accuracies(runs))
+        longest = ceil(max(float(run["train_seconds"]) for run in runs))
+        rows.append([
+            CONTENDERS[name],
+            f"{int(runs[0]['parameters']):,}",
+            runs[0]["epochs"],
+            str(len(runs)),
+            f"**{middle:.2f} ± {half:.2f} %**",
+            f"at most {longest} s",
+        ])  # fmt: skip
+    header = ["network", "parameters", "epochs", "seeds", "test accuracy", "training"]
+    difference, half = welch_interval(*map(accuracies, by_network.values()))
+    low, high = difference - half, difference + half
+    if low <= 0 <= high:
+        verdict = "it includes zero, so these runs do not show that either is ahead"
+    else:
+        verdict = f"the {'first' if low > 0 else 'second'} is ahead"
+    every_run = [run for runs in by_network.values() for run in runs]
+    note = (
+        f"{machines(every_run, 'cpu')}. ± is the 95 % interval of the mean over seeds "
+        f"(Student's t). The difference of the means is {difference:.2f} points, with "
+        f"a 95 % interval from {low:.2f} to {high:.2f} (Welch): {verdict}."
+    )
+    return f"{table(header, rows)}\n\n{fill(note, 88)}"
+
+
+def stepwise() -> str:
+    """Validation accuracy from the baseline to the champion, step by step."""
+    path = runtime.RESULTS / "champion.csv"
+    runs = short_runs(path)
+    intervals, spread = pooled_intervals([runs[name] for name in STEPS])
+    gains = [""] + [  # half-widths of independent means add up like a hypotenuse
+        f"{after - before:+.1f} ± {hypot(half_before, half):.1f}"
+        for (before, half_before), (after, half) in pairwise(intervals)
+    ]
+    rows = []
+    for name, (middle, half), gain in zip(STEPS, intervals, gains, strict=True):
+        network, recipe = STEPS[name]
+        changes = [f"`{entry}`" for entry in recipe]
+        if network:
+            changes.insert(0, f"{len(network)} entries of the network")
+        reached = f"{middle:.1f} ± {half:.1f} %"
+        cells = (", ".join(changes), str(len(runs[name])), reached, gain)
+        rows.append([LABELS.get(name, name), *cells])
+    used = [r for r in read_rows(path) if r["run"] in STEPS and r["epochs"] == "2"]
+    header = ["step", "what it changes", "seeds", "validation accuracy", "gain"]
+    note = (
+        f"Two passes over 45,000 images, 5,000 others judge; {machines(used)}. So few "
+        "runs a step say little about their spread, so ± takes it from all steps "
+        f"together (standard deviation {spread:.2f} points): a 95 % interval, if the "
+        "spread is the same in each."
+    )
+    return f"{table(header, rows)}\n\n{fill(note, 88)}"
+
+
+def notebooks() -> str:
+    """The series, with the time that the stored run took."""
+    times = read_rows(runtime.RESULTS / "notebooks.csv")
+    seconds = {row["notebook"]: float(row["seconds"]) for row in times}
+    rows = []
+    for name, question in QUESTIONS.items():
+        path = f"notebooks/{name}.ipynb"
+        if (ROOT / path).exists():
+            rows.append([f"[{name}]({path})", question, duration(seconds[name])])
+        else:
+            rows.append([name, question, "in the making"])
+    header = ["notebook", "its question", "time"]
+    return f"{table(header, rows)}\n\nTimes on the full data: {machines(times)}."
+
+
+TABLES = {
+    "networks": networks,
+    "ten-minutes": ten_minutes,
+    "stepwise": stepwise,
+    "notebooks": notebooks,
+}
+PART = re.compile(
+    r"<!-- results:([\w-]+) -->\n((?:(?!<!-- results:).)*?)<!-- end -->", re.DOTALL
+)
+
+
+def with_tables(text: str) -> str:
+    """`text` with every table made anew. ValueError for a marker without its pair."""
+    first, last = text.count("<!-- results:"), text.count("<!-- end -->")
+    if not first == last == len(PART.findall(text)):
+        raise ValueError("every `<!-- results:NAME -->` needs one `<!-- end -->`")
+
+    def made_anew(part: re.Match) -> str:
+        return f"<!-- results:{part[1]} -->\n{TABLES[part[1]]()}\n<!-- end -->"
+
+    return PART.sub(made_anew, text)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """See the module's docstring. Returns 1 if a check finds an old table."""
+    parser = argparse.ArgumentParser(prog="python -m tests.make_readme")
+    parser.add_argument("--check", action="store_true", help="write nothing")
+    options = parser.parse_args(arguments)
+    old = README.read_text(encoding="utf-8")
+    new = with_tables(old)
+    if options.check and new != old:
+        print("README's tables are old: run python -m tests.make_readme")
+        return 1
+    if not options.check:
+        README.write_text(new, encoding="utf-8", newline="\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
