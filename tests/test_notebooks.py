@@ -47,6 +47,7 @@ def check_outputs(notebook):
     )
 
 
+@pytest.mark.slow
 @by_name
 def test_runs_from_top_to_bottom_with_the_sample(path):
     started = time.perf_counter()

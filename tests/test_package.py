@@ -20,9 +20,9 @@ import cifar_helpers
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "cifar_helpers"
 FLOORS = (  # a module imports from lower floors only, a package's parts from each other
-    {"runtime", "download", "depthwise", "optimizers"},
+    {"runtime", "field_rules", "hooks", "download", "depthwise", "optimizers"},
     {"data", "blocks"},
-    {"augment", "corruptions", "model", "hooks"},
+    {"augment", "corruptions", "model"},
     {"recipes", "pretrained", "receptive_field", "evaluation"},
     {"training", "plots"},
     {"notebook", "checks"},

@@ -176,6 +176,7 @@ def test_images():
     return data.test, data.source
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_network_keeps_the_promise_of_its_card(name, test_images):
     images, source = test_images
