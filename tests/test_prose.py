@@ -174,6 +174,15 @@ def test_readme_lists_every_notebook():
         assert f"| [{path.stem}](notebooks/{path.name}) |" in README_TEXT
 
 
+def test_readmes_test_command_is_what_runs_everywhere():
+    (command,) = re.findall(r"(python -m uv run .*pytest) +# test", README_TEXT)
+    assert command in (ROOT / ".ci" / "run").read_text().splitlines()
+    workflow = (ROOT / ".github" / "workflows" / "checks.yml").read_text()
+    assert "- run: .ci/run" in workflow
+    project = (ROOT / "pyproject.toml").read_text()
+    assert not re.search(r"addopts = .*-m ", project)  # nothing is left out
+
+
 def test_readme_links_lead_to_files():
     for target in re.findall(r"\]\((?!http|#)([^)]+)\)", README_TEXT):
         assert (ROOT / target).exists(), target
