@@ -183,6 +183,14 @@ def test_readmes_test_command_is_what_runs_everywhere():
     assert not re.search(r"addopts = .*-m ", project)  # nothing is left out
 
 
+def test_readme_lists_every_module():
+    package = ROOT / "cifar_helpers"
+    names = {path.name for path in package.glob("*.py")} - {"__init__.py"}
+    names |= {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
+    listed = {row.split("`")[1] for row in README_LINES if row.startswith("| [`")}
+    assert listed == names
+
+
 def test_readme_links_lead_to_files():
     for target in re.findall(r"\]\((?!http|#)([^)]+)\)", README_TEXT):
         assert (ROOT / target).exists(), target
