@@ -46,7 +46,7 @@ def save_run(folder, name: str, model: CIFAR10Net, history: list[dict], card: di
     save_file(tensors, folder / f"{name}.safetensors")
     (folder / f"{name}.json").write_text(json.dumps(card, indent=2) + "\n")
     with open(folder / f"{name}.csv", "w", newline="") as file:
-        writer = csv.DictWriter(file, history[-1].keys())
+        writer = csv.DictWriter(file, history[-1].keys(), lineterminator="\n")
         writer.writeheader()
         writer.writerows(history)
     return card
