@@ -27,11 +27,11 @@ def doubling_padding(attempt) -> str:
             f"{call}: output_padding must be smaller than the stride, 2, got {extra}.",
         )
         size = 2 * (5 - 1) - 2 * padding + kernel + extra
-        parity = "With an odd kernel the output is odd without output_padding."
+        parity = " With an odd kernel the output is odd without output_padding."
         require(
             size == 10,
             f"{call}: 5 pixels become {size} with your {padding} and {extra}, and "
-            f"not 10. {parity if size % 2 else ''}",
+            f"not 10.{parity if size % 2 else ''}",
         )
     return (
         "Right. Only an even kernel does without output_padding, one more reason for "
@@ -129,7 +129,7 @@ def start_as_identity(attempt) -> str:
     difference = float((out - x).detach().abs().max())
     require(
         difference < 1e-6,
-        f"The stack is not the identity yet: it changes its input by up to "
+        f"The stack should be the identity, but changes its input by up to "
         f"{difference:.2g}. What comes last in f, and can be zero? (norm.weight)",
     )
     (out * upstream).sum().backward()

@@ -61,9 +61,11 @@ def exercise(check):
 
 def exercise_in_place(check):
     """The attempt is a function that changes its argument and may return None."""
-    return _judged(
-        check, "in place", lambda attempt: _guarded(attempt, lambda got: got)
-    )
+
+    def then(result):
+        return None if result is ... else result
+
+    return _judged(check, "in place", lambda attempt: _guarded(attempt, then))
 
 
 def question(check):
@@ -229,7 +231,7 @@ def require_close(got, wanted, what, mistakes=None, otherwise="", tolerance=1e-4
     if _alike(value, wanted, tolerance):
         return value
     if value.shape == wanted.shape:
-        worst = torch.unravel_index((value - wanted).abs().argmax(), wanted.shape)
+        worst = np.unravel_index(int((value - wanted).abs().argmax()), wanted.shape)
         where = f" at {tuple(map(int, worst))}" if wanted.ndim else ""
         lead = _differs(what + where, _shown(wanted[worst]), _shown(value[worst]))
     else:

@@ -108,7 +108,7 @@ def gapless_dilations(dilations) -> str:
     """Three dilations after a plain 3 x 3: unit (16, 16) must see the whole image."""
     wanted = "Give three whole numbers of at least 1, such as (2, 4, 8)"
     values = as_whole_numbers(dilations, 3, wanted)
-    require(min(values) >= 1, f"{wanted}, not {tuple(values)}.")
+    require(all(1 <= d < 32 for d in values), f"{wanted}, below 32, not {values}.")
     layers = [torch.nn.Conv2d(1, 1, 3, padding=d, dilation=d) for d in (1, *values)]
     field = receptive_field(torch.nn.Sequential(*layers), (1, 32, 32))[-1]
     top, bottom, _, _ = field.span(16, 16)
@@ -155,7 +155,7 @@ def taps_that_see(taps_at) -> str:
             "Near the border some taps land in the padding.": 9,
             "A 3 × 3 kernel has two axes, rows and columns.": (rows, columns),
         }
-        what = f"On {size} × {size}, dilation {dilation}, the number of live taps at {i, j}"
+        what = f"With map size {size} and dilation {dilation}, the live taps at {i, j}"
         otherwise = "A tap is live if 0 <= position < size, on both axes."
         got = taps_at(size, dilation, i, j)
         require_close(got, rows * columns, what, mistakes, otherwise)

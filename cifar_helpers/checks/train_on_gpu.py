@@ -27,7 +27,9 @@ def learning_rate_schedule(schedule) -> str:
                 wanted = _cosine((step - warmup) / (steps - warmup))
                 mistakes = _decay_mistakes(step, steps, warmup)
                 otherwise = "After the warm-up the progress is (step - W) / (S - W)."
-            what = f"With {steps} steps, {warmup} of them warm-up, the factor of step {step}"
+            what = (
+                f"With {steps} steps and {warmup} of warm-up, the factor of step {step}"
+            )
             got = schedule(step, steps, warmup)
             require_close(got, wanted, what, mistakes, otherwise, tolerance=1e-6)
     return (
