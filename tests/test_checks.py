@@ -8,6 +8,7 @@ import itertools
 import math
 import pkgutil
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -296,3 +297,9 @@ def test_four_dilations_reach_at_most_81_places():
     places = {a * 1 + b * 3 + c * 9 + d * 27 for a, b, c, d in steps}
     assert len(places) == 3**4  # no two paths meet, so no choice can reach more
     assert places == set(range(-40, 41))
+
+
+def test_checks_need_neither_plots_nor_notebook():
+    for module in MODULES:
+        source = Path(module.__file__).read_text()
+        assert not re.search(r"^\s*(from|import)\b.*\b(plots|notebook)\b", source, re.M)
