@@ -39,7 +39,6 @@ def efficient_channel_attention(attempt) -> str:
     generator = torch.Generator().manual_seed(5)
     x = torch.rand(2, 6, 4, 5, generator=generator)
     kernel = torch.tensor([2.0, -1.0, 0.5])
-
     means = x.mean(dim=(2, 3))  # (N, C)
 
     def logits(taps, squeezed=means):
@@ -55,8 +54,7 @@ def efficient_channel_attention(attempt) -> str:
         "You squeezed with the maximum of each map: take its mean.": (
             x * logits(kernel, x.amax(dim=(2, 3))).sigmoid()
         ),
-        "Channels compete in a softmax: use sigmoid.": x
-        * logits(kernel).softmax(dim=1),
+        "Channels compete in a softmax: use sigmoid.": x * logits(kernel).softmax(1),
     }
     got = attempt(x.clone(), kernel.clone())
     require_close(got, x * weights, "The scaled map", mistakes)
