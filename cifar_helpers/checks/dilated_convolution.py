@@ -1,11 +1,12 @@
-"""TODO."""
+"""Self-checks of notebook 04: dilation from shifts, without holes, with live taps."""
 
 import torch
 
 from cifar_helpers.checks.framework import (
-    Wrong,
-    answer,
+    as_tensor,
+    as_whole_numbers,
     exercise,
+    question,
     require,
     require_close,
 )
@@ -13,69 +14,55 @@ from cifar_helpers.checks.framework import (
 
 @exercise
 def dilated_convolution(attempt) -> str:
-    """Check `attempt(x, weight, dilation)` against `F.conv2d`, a filter per channel."""
+    """`attempt(x, weight, dilation)`: a 3 × 3 convolution, one filter per channel.
+
+    Takes (N, C, H, W) and (C, 1, 3, 3), returns (N, C, H, W).
+    """
     generator = torch.Generator().manual_seed(0)
     for size, dilation in [((9, 9), 1), ((9, 8), 2), ((11, 12), 3), ((4, 5), 4)]:
         x = torch.randn(2, 3, *size, generator=generator)
         weight = torch.randn(3, 1, 3, 3, generator=generator)
-        wanted = _depthwise(x, weight, dilation)
         given = x.clone()
-        got = answer(attempt(given, weight, dilation))
+        got = attempt(given, weight.clone(), dilation)
         require(torch.equal(given, x), "Your function changes its input x in place.")
-        require(isinstance(got, torch.Tensor), f"Return a tensor, not {type(got)}.")
-        where = f"With dilation {dilation} on a {size[0]} × {size[1]} map, "
-        if got.shape != wanted.shape:
-            raise Wrong(
-                f"{where}the output should have shape {tuple(wanted.shape)}, got "
-                f"{tuple(got.shape)}. The padding must be as wide as the dilation."
-            )
+        what = f"With dilation {dilation} on a {size[0]} × {size[1]} map, the output"
+        got = as_tensor(got, what, x.shape, "The padding should equal the dilation.")
+
+        def run(weight=weight, dilation=dilation, x=x):
+            conv2d = torch.nn.functional.conv2d
+            return conv2d(x, weight, padding=dilation, dilation=dilation, groups=3)
+
         mistakes = {
-            "the taps are mirrored: weight[..., 0, 0] takes the pixel above left.": (
-                _depthwise(x, weight.flip(2, 3), dilation)
+            "Mirrored: weight[..., 0, 0] is the tap above left.": run(
+                weight.flip(2, 3)
             ),
-            "rows and columns of the weight are swapped.": (
-                _depthwise(x, weight.mT, dilation)
-            ),
-            "the dilation is ignored: shift by `dilation` pixels, not by one.": (
-                _depthwise(x, weight, 1)
-            ),
+            "Rows and columns of the weight are swapped.": run(weight.mT),
+            "The dilation is ignored: shift by `dilation` pixels.": run(dilation=1),
         }
-        if not torch.allclose(got, wanted, atol=1e-4):
-            for hint, mistake in mistakes.items():
-                alike = torch.allclose(got, mistake, atol=1e-4)
-                require(not alike, f"{where}{hint}")
-        require_close(got, wanted, f"{where}the output")
+        require_close(got, run(), what, mistakes)
     return (
         "Right: nine multiplications per pixel and channel, whatever the dilation. "
         "Where a tap only ever reads padding, you could skip it: see section 6."
     )
 
 
-def _depthwise(x, weight, dilation):
-    return torch.nn.functional.conv2d(
-        x, weight, padding=dilation, dilation=dilation, groups=len(weight)
-    )
-
-
-@exercise
+@question
 def solid_dilations(dilations) -> str:
-    """Check that four dilations reach the largest field that has no hole."""
-    values = list(answer(dilations))
-    require(
-        len(values) == 4 and all(isinstance(d, int) and d >= 1 for d in values),
-        f"Give four whole numbers of at least 1, such as (1, 2, 4, 8), not {values}.",
-    )
+    """Four dilations that reach the largest field that has no hole."""
+    wanted = "Give four whole numbers of at least 1, such as (1, 2, 4, 8)"
+    values = as_whole_numbers(dilations, 4, wanted)
+    require(min(values) >= 1, f"{wanted}, not {tuple(values)}.")
     reached = {0}
     for d in values:
         reached = {place + step for place in reached for step in (-d, 0, d)}
     farthest = sum(values)
-    holes = [place for place in range(farthest + 1) if place not in reached]
-    if holes:
-        raise Wrong(
-            f"The field is {2 * farthest + 1} wide, but it has holes: nothing is read "
-            f"{holes[0]} pixels from the middle, for example. Sorted from small to "
-            "large, a dilation may be at most as large as the field before it."
-        )
+    hole = next(place for place in range(farthest + 2) if place not in reached)
+    require(
+        hole > farthest,
+        f"The field is {2 * farthest + 1} wide, but it has holes: nothing is read "
+        f"{hole} pixels from the middle, for example. Sorted from small to large, a "
+        "dilation may be at most as large as the field before it.",
+    )
     require(
         farthest == 40,
         f"No hole, and the field is {2 * farthest + 1} wide. It can be wider: if no "
@@ -90,29 +77,22 @@ def solid_dilations(dilations) -> str:
 
 @exercise
 def live_fraction(attempt) -> str:
-    """Check `attempt(size, dilation)` against a count over taps and positions."""
+    """`attempt(size, dilation)`: the fraction of taps × positions that see the map."""
     for size, d in [(32, 1), (32, 4), (8, 4), (32, 16), (32, 18), (16, 16), (8, 12)]:
         axis = sum(0 <= i + u < size for i in range(size) for u in (-d, 0, d))
         wanted = (axis / (3 * size)) ** 2
-        got = float(answer(attempt(size, d)))
-        if abs(got - wanted) < 1e-6:
-            continue
-        share = max(0, 1 - d / size)
-        reason = "count, for one axis, at how many positions each of 3 taps is inside."
-        if abs(got - axis / (3 * size)) < 1e-6:
-            reason = "that is one axis only: rows and columns are independent."
-        elif d > size:
-            reason = "a tap cannot be live at fewer than zero positions: use max(0, …)."
-        elif abs(got - share**2) < 1e-6 or abs(got - share) < 1e-6:
-            reason = "that is an outer tap alone: average over all nine."
-        elif abs(got - max(0, 1 - 2 * d / size) ** 2) < 1e-6:
-            reason = "that is the share of positions at which all nine taps are live."
-        elif abs(got - 9 * wanted) < 1e-5:
-            reason = "that is the number of live taps: divide by nine."
-        raise Wrong(
-            f"With dilation {d} on a {size} × {size} map, {wanted:.4f} of taps × "
-            f"positions are live, you say {got:.4f}. The reason may be: {reason}"
-        )
+        free = 1 - d / size  # of an outer tap, if it ever sees the map
+        outer = max(0, free)
+        mistakes = {
+            "Fewer than zero live positions? Use max(0, …).": ((1 + 2 * free) / 3) ** 2,
+            "That is one axis: rows and columns are independent.": axis / (3 * size),
+            "That is an outer tap alone: average over all nine.": (outer**2, outer),
+            "At this share of positions all nine are live.": max(0, 2 * free - 1) ** 2,
+            "That is the number of live taps: divide by nine.": 9 * wanted,
+        }
+        otherwise = "Count, for one axis, at how many positions each tap is inside."
+        what = f"With dilation {d} on a {size} × {size} map, the live fraction"
+        require_close(attempt(size, d), wanted, what, mistakes, otherwise, 1e-6)
     return (
         "Right. Since both axes multiply, the loss is quick: half the map's width as "
         "dilation already leaves only (2/3)² = 4/9 of the filter alive."

@@ -1,11 +1,15 @@
-"""TODO."""
+"""Self-checks of notebook 11: precision and recall, calibration, false alarms."""
 
 import torch
 
 from cifar_helpers.checks.framework import (
     Wrong,
-    answer,
+    as_items,
+    as_tensor,
+    as_whole_number,
     exercise,
+    question,
+    reject_mistakes,
     require,
     require_close,
 )
@@ -13,39 +17,29 @@ from cifar_helpers.checks.framework import (
 
 @exercise
 def precision_and_recall(measure) -> str:
-    """Check `measure(matrix)` -> (precision, recall), each (classes,), in 0 … 1."""
+    """`measure(counts)`: (precision, recall), each (classes,), in 0 … 1.
+
+    `counts` is a tensor (classes, classes): rows are true classes, columns predicted.
+    """
     matrices = (
         torch.tensor([[8, 1, 1], [2, 6, 2], [5, 0, 5]]),
         torch.tensor([[3, 1, 0, 0], [0, 4, 0, 4], [1, 1, 2, 0], [0, 2, 0, 9]]),
     )
     for matrix in matrices:
-        got = answer(measure(matrix.clone()))
-        require(
-            isinstance(got, (tuple, list)) and len(got) == 2,
-            "Return two tensors, (precision, recall).",
-        )
-        precision, recall = (
-            torch.as_tensor(answer(value)).double().flatten() for value in got
-        )
         counts = matrix.double()
         right = counts.diagonal()
         called, there = counts.sum(0), counts.sum(1)
-        for name, values in (("precision", precision), ("recall", recall)):
-            require(
-                values.shape == right.shape,
-                f"{name} should hold one number per class, {len(right)}, "
-                f"not {tuple(values.shape)}.",
+        result = measure(matrix.clone())
+        got = as_items(result, 2, "Return two tensors, (precision, recall)")
+        for i, name in enumerate(("The precision", "The recall")):
+            got[i] = as_tensor(got[i], name, right.shape, "One number per class.")
+            hint = "You divided by all images: take those of one row or one column."
+            reject_mistakes(got[i], {hint: right / counts.sum()}, f"{name}:")
+            hint = (
+                f"{name} is a share, between 0 and 1; yours reaches {got[i].max():.3g}."
             )
-            require(
-                not torch.allclose(values, right / counts.sum()),
-                f"{name}: you divided by all images. Divide by those of one row or "
-                "one column.",
-            )
-            require(
-                float(values.max()) <= 1,
-                f"{name} is a share, between 0 and 1; yours reaches "
-                f"{float(values.max()):.3g}.",
-            )
+            require(bool(got[i].max() <= 1), hint)
+        precision, recall = got
         swapped = torch.allclose(precision, right / there, atol=1e-6)
         require(
             not (swapped and torch.allclose(recall, right / called, atol=1e-6)),
@@ -62,7 +56,10 @@ def precision_and_recall(measure) -> str:
 
 @exercise
 def calibration_error(expected_error) -> str:
-    """Check `expected_error(confidence, accuracy, count)` -> the ECE in percent."""
+    """`expected_error(confidence, accuracy, count)`: the ECE in percent.
+
+    Takes three tensors (bins,): mean confidence, accuracy, number of images.
+    """
     cases = (
         ([0.55, 0.75, 0.95], [0.50, 0.80, 0.90], [100, 300, 600]),
         ([0.3, 0.9], [0.6, 0.9], [10, 990]),
@@ -70,31 +67,29 @@ def calibration_error(expected_error) -> str:
     )
     for rows in cases:
         confidence, accuracy, count = (torch.tensor(row).double() for row in rows)
-        got = float(answer(expected_error(confidence, accuracy, count)))
         gap, share = accuracy - confidence, count / count.sum()
         wanted = 100 * float((share * gap.abs()).sum())
-        mistakes = (
-            (100 * float((share * gap).sum()), "gaps of opposite sign cancel: take "
-             "absolute values before you add."),
-            (100 * abs(float((share * gap).sum())), "gaps of opposite sign cancel: "
-             "take the absolute value of each gap, not of the sum."),
-            (100 * float(gap.abs().mean()), "a bin counts by its images: weight each "
-             "gap by count / total."),
-            (float((count * gap.abs()).sum()), "divide by the number of images."),
-            (100 * float((count * gap.abs()).sum()), "divide by the number of images."),
-            (wanted / 100, "that is a fraction: give percent."),
-            (100 * float((share * gap**2).sum()), "take the absolute gap, not its "
-             "square."),
-            (100 * float(gap.abs().max()), "that is the largest gap; the expected "
-             "error is the mean gap."),
-        )  # fmt: skip
-        if abs(got - wanted) > 1e-4:
-            hints = [hint for value, hint in mistakes if abs(got - value) < 1e-4]
-            reason = hints[0] if hints else "It is the mean gap, weighted by images."
-            raise Wrong(
-                f"For confidence {rows[0]}, accuracy {rows[1]} and {rows[2]} images "
-                f"the error should be {wanted:.3g} %, yours is {got:.4g}: {reason}"
-            )
+        balance = (share * gap).sum()
+        mistakes = {
+            "Gaps of opposite sign cancel: first take absolute values.": 100 * balance,
+            "Gaps of opposite sign cancel: take the absolute value of each gap, not of "
+            "the sum.": 100 * balance.abs(),
+            "A bin counts by its images: use count / total.": 100 * gap.abs().mean(),
+            "Divide by the number of images.": (
+                (count * gap.abs()).sum(),
+                100 * (count * gap.abs()).sum(),
+            ),
+            "That is a fraction: give percent.": wanted / 100,
+            "Take the absolute gap, not its square.": 100 * (share * gap**2).sum(),
+            "That is the largest gap: take the mean gap.": 100 * gap.abs().max(),
+        }
+        what = (
+            f"For confidence {rows[0]}, accuracy {rows[1]} and {rows[2]} images the "
+            "error in percent"
+        )
+        otherwise = "It is the mean gap, weighted by images."
+        got = expected_error(confidence, accuracy, count)
+        require_close(got, wanted, what, mistakes, otherwise)
     return (
         "Right. The second test has a bin that is off by 30 points and an error of "
         "only 0.3 %: ten images weigh little. Look at the diagram, not only at the "
@@ -102,20 +97,26 @@ def calibration_error(expected_error) -> str:
     )
 
 
-@exercise
+@question
 def most_false_alarms(attempt) -> str:
-    """Check `(matrix, index)`: the class that others are most often taken for."""
-    matrix, index = attempt
-    index = answer(index)
-    counts = torch.as_tensor(matrix).clone()
-    index = int(index)
+    """(matrix, class number): the class that others are most often taken for.
+
+    `matrix` (classes, classes) counts images: rows are true classes, columns predicted.
+    """
+    matrix, index = as_items(attempt, 2, "Give the pair (matrix, class number)")
+    counts = as_tensor(matrix, "The matrix")
+    classes = len(counts) if counts.ndim else 0
     require(
-        0 <= index < len(counts),
-        f"Give the number of a class, 0 to {len(counts) - 1}, not {index}.",
+        counts.shape == (classes, classes) and classes > 0,
+        "The matrix should have one row and one column for each class.",
     )
-    called = counts.sum(0)
-    counts.fill_diagonal_(0)
-    alarms, missed = counts.sum(0), counts.sum(1)
+    index = as_whole_number(index, f"The number of a class, 0 to {classes - 1},")
+    require(
+        0 <= index < classes,
+        f"Give the number of a class, 0 to {classes - 1}, not {index}.",
+    )
+    called, mistaken = counts.sum(0), counts - counts.diag().diag()
+    alarms, missed = mistaken.sum(0), mistaken.sum(1)
     if alarms[index] == alarms.max():
         return (
             f"Right: {int(alarms[index])} images of other classes were called so. The "

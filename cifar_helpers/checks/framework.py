@@ -1,29 +1,49 @@
-"""TODO."""
+"""What all self-checks share: verdicts, the guarded call, type gates, comparisons.
+
+A check takes the reader's attempt and returns praise, a sentence that says what was
+shown; or it raises `Wrong` with a hint, or `NotYet`. One of three decorators makes it
+return a `Verdict`: `exercise` (the attempt is a function that returns something),
+`exercise_in_place` (a function that changes its argument), `question` (a value).
+
+Only the call of the reader's function is guarded. What it returns passes a gate before
+a check computes with it: `as_tensor`, `as_number`, `as_whole_number`, `as_items`, or
+`require_close`, which picks one. Any other exception is therefore a mistake in the
+check, and its verdict says so.
+"""
 
 import functools
 import html
+import numbers
+import reprlib
+import traceback
 from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import torch
+from torch import Tensor
+
+STATUS = {  # sign and colour
+    "solved": ("✓", "#009E73"),
+    "not yet": ("…", "#7f7f7f"),
+    "wrong": ("✗", "#D55E00"),
+    "check failed": ("!", "#7f7f7f"),
+}
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a check found: `status` is "solved", "not yet" or "wrong"."""
+    """What a check found; `status` is one of the keys of `STATUS`."""
 
     status: str
     message: str
 
     def __repr__(self) -> str:
-        sign = {"solved": "✓", "not yet": "…", "wrong": "✗"}[self.status]
-        return f"{sign} {self.message}"
+        return f"{STATUS[self.status][0]} {self.message}"
 
     def _repr_html_(self) -> str:
-        colour = {"solved": "#009E73", "not yet": "#7f7f7f", "wrong": "#D55E00"}
-        return (
-            f'<div style="border-left: 4px solid {colour[self.status]}; '
-            f'padding: 4px 12px">{html.escape(repr(self))}</div>'
-        )
+        style = f"border-left: 4px solid {STATUS[self.status][1]}; padding: 4px 12px"
+        return f'<div style="{style}">{html.escape(repr(self))}</div>'
 
 
 class Wrong(Exception):
@@ -35,24 +55,60 @@ class NotYet(Exception):
 
 
 def exercise(check):
-    """Turn a function that raises `Wrong` or `NotYet` into one that returns a Verdict.
+    """The attempt is a function that returns its answer."""
+    return _judged(check, "a function", lambda attempt: _guarded(attempt, answer))
 
-    The function's return value is the praise: a sentence that says what was shown.
-    """
 
+def exercise_in_place(check):
+    """The attempt is a function that changes its argument and may return None."""
+
+    def then(result):
+        return None if result is ... else result
+
+    return _judged(check, "in place", lambda attempt: _guarded(attempt, then))
+
+
+def question(check):
+    """The attempt is a value."""
+    return _judged(check, "a value", answer)
+
+
+def _judged(check, takes: str, prepare):
     @functools.wraps(check)
     def judged(attempt) -> Verdict:
         try:
-            return Verdict("solved", check(attempt))
+            return Verdict("solved", check(prepare(attempt)))
         except NotYet:
             return Verdict("not yet", "Not solved yet: replace the … with your code.")
         except Wrong as hint:
             return Verdict("wrong", str(hint))
         except Exception as error:
-            kind = type(error).__name__
-            return Verdict("wrong", f"Your code raised {kind}: {error}")
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            return Verdict(
+                "check failed",
+                "The check itself failed; your code is not to blame. Please report: "
+                f"{check.__name__}, {type(error).__name__}: {error} "
+                f"({Path(place.filename).name}, line {place.lineno}).",
+            )
 
+    judged.takes = takes  # what an attempt is; the tests read it
     return judged
+
+
+def _guarded(attempt, then):
+    """What the reader's function raises becomes a hint; its result goes to `then`."""
+    if not callable(answer(attempt)):
+        raise Wrong(f"Give the function itself, not {named(attempt)}.")
+
+    def call(*arguments):
+        try:
+            result = attempt(*arguments)
+        except Exception as error:
+            kind = type(error).__name__
+            raise Wrong(f"Your code raised {kind}: {error}") from error
+        return then(result)
+
+    return call
 
 
 def answer(value):
@@ -68,23 +124,127 @@ def require(condition: bool, hint: str) -> None:
         raise Wrong(hint)
 
 
-def require_close(got, wanted, what: str, tolerance: float = 1e-4) -> None:
-    """Compare two tensors or numbers; the hint names shape, place and both values."""
-    got, wanted = torch.as_tensor(got).double(), torch.as_tensor(wanted).double()
-    require(
-        got.shape == wanted.shape,
-        f"{what} should have shape {tuple(wanted.shape)}, got {tuple(got.shape)}.",
-    )
-    if wanted.numel() == 0:
-        return
-    difference = (got - wanted).abs().nan_to_num(nan=float("inf")).flatten()
-    worst = int(difference.argmax())
-    if difference[worst] > tolerance:
-        place = tuple(
-            int(i) for i in torch.unravel_index(torch.tensor(worst), got.shape)
-        )
-        where = f" at {place}" if place else ""
-        raise Wrong(
-            f"{what}{where} should be {wanted.flatten()[worst]:.4g}, "
-            f"yours is {got.flatten()[worst]:.4g}."
-        )
+def named(value) -> str:
+    """What the reader gave, in a few words that fit after "yours is" or "not"."""
+    if isinstance(value, (Tensor, np.ndarray)):
+        kind = "tensor" if isinstance(value, Tensor) else "array"
+        dtype = str(value.dtype).removeprefix("torch.")
+        return f"a {kind} of shape {tuple(value.shape)} and type {dtype}"
+    if value is None or isinstance(value, (str, numbers.Number, np.generic)):
+        return reprlib.repr(value)
+    if isinstance(value, (list, tuple, dict, set)):
+        return f"a {type(value).__name__} of length {len(value)}"
+    return "a function" if callable(value) else f"of type {type(value).__name__}"
+
+
+def as_tensor(got, what: str, shape: tuple | None = None, advice: str = "") -> Tensor:
+    """The reader's tensor, array or nested list as a double tensor of finite numbers.
+
+    `shape` is demanded if given; `advice` ends the hint about a wrong shape or number.
+    """
+    tensor = _double(got)
+    if tensor is None or shape not in (None, tensor.shape):
+        of_shape = f" of shape {tuple(shape)}" if shape else ""
+        raise Wrong(_differs(what, f"a tensor{of_shape}", named(got), advice))
+    if not tensor.isfinite().all():
+        raise Wrong(_differs(what, "finite", "nan or inf in places", advice))
+    return tensor
+
+
+def as_number(got, what: str, advice: str = "", wanted: str = "a number") -> float:
+    """The reader's number as a float; a tensor or array of shape () is a number too."""
+    tensor = _double(got)
+    if tensor is None or tensor.ndim or not tensor.isfinite():
+        raise Wrong(_differs(what, wanted, named(got), advice))
+    return tensor.item()
+
+
+def as_whole_number(got, what: str, advice: str = "") -> int:
+    """The reader's whole number as an int; 5.0 counts as 5."""
+    number = as_number(got, what, advice, "a whole number")
+    if not number.is_integer():
+        raise Wrong(_differs(what, "a whole number", repr(number), advice))
+    return int(number)
+
+
+def as_items(got, count: int, wanted: str) -> list:
+    """The items of a tuple, list, array or tensor of length `count`, none of them None.
+
+    `wanted` begins the hint and says all, as in "Return two numbers, (size, jump)".
+    """
+    many = isinstance(got, (tuple, list)) or getattr(got, "ndim", 0) > 0
+    require(many and len(got) == count, f"{wanted}, not {named(got)}.")
+    return [answer(item) for item in got]
+
+
+def as_whole_numbers(got, count: int, wanted: str, advice: str = "") -> list[int]:
+    """`count` whole numbers; `wanted` as for `as_items`."""
+    what = f"{wanted}: each"
+    return [
+        as_whole_number(item, what, advice) for item in as_items(got, count, wanted)
+    ]
+
+
+def _differs(what: str, wanted: str, given: str, advice: str = "") -> str:
+    return f"{what} should be {wanted}, yours is {given}. {advice}".strip()
+
+
+def _double(value) -> Tensor | None:
+    """Numbers as a double tensor; None for what does not consist of real numbers."""
+    try:
+        if isinstance(value, (list, tuple)):
+            return torch.stack([_double(part) for part in value])
+        if isinstance(value, np.ndarray):
+            value = value.copy()  # torch takes no negative strides
+        elif isinstance(value, numbers.Real) and not isinstance(value, bool):
+            value = float(value)
+        tensor = torch.as_tensor(value)
+        if tensor.dtype == torch.bool or tensor.is_complex():
+            return None
+        return tensor.detach().cpu().to_dense().double()
+    except Exception:  # each kind of value has its own error: text, dict, ragged rows …
+        return None
+
+
+def reject_mistakes(got, mistakes: dict, lead: str = "", tolerance: float = 1e-4):
+    """Raise `Wrong` if `got` is what a known mistake gives.
+
+    `mistakes` maps each hint to the wrong value, or to a tuple of wrong values; the
+    message is `lead` and the hint.
+    """
+    for hint, values in mistakes.items():
+        for value in values if isinstance(values, tuple) else (values,):
+            if _alike(got, value, tolerance):
+                raise Wrong(f"{lead} {hint}".strip())
+
+
+def require_close(got, wanted, what, mistakes=None, otherwise="", tolerance=1e-4):
+    """Demand the wanted value, and return the reader's as a double tensor.
+
+    If `wanted` is an int, only a whole number will do, for a float a number, for a
+    tensor one of its shape. The hint names the place, both values, and the mistake of
+    `mistakes` (see `reject_mistakes`) that gives what the reader has, or `otherwise`.
+    """
+    gate = as_whole_number if isinstance(wanted, int) else as_number
+    value = as_tensor(got, what) if isinstance(wanted, Tensor) else gate(got, what)
+    value, wanted = (torch.as_tensor(v, dtype=torch.double) for v in (value, wanted))
+    if _alike(value, wanted, tolerance):
+        return value
+    if value.shape == wanted.shape:
+        worst = np.unravel_index(int((value - wanted).abs().argmax()), wanted.shape)
+        where = f" at {tuple(map(int, worst))}" if wanted.ndim else ""
+        lead = _differs(what + where, _shown(wanted[worst]), _shown(value[worst]))
+    else:
+        lead = _differs(what, f"a tensor of shape {tuple(wanted.shape)}", named(got))
+    reject_mistakes(value, mistakes or {}, lead, tolerance)
+    raise Wrong(f"{lead} {otherwise}".strip())
+
+
+def _alike(a, b, tolerance: float) -> bool:
+    a, b = (torch.as_tensor(value).detach().double() for value in (a, b))
+    return a.shape == b.shape and torch.allclose(a, b, rtol=0, atol=tolerance)
+
+
+def _shown(value: Tensor) -> str:
+    number = value.item()
+    return f"{number:,.0f}" if number.is_integer() else f"{number:,.6g}"

@@ -1,10 +1,13 @@
-"""TODO."""
+"""Self-checks of notebook 10: schedule, label smoothing, average of the weights."""
+
+import math
 
 import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from cifar_helpers.checks.framework import (
-    Wrong,
-    answer,
+    as_items,
+    as_tensor,
     exercise,
     require,
     require_close,
@@ -13,24 +16,22 @@ from cifar_helpers.checks.framework import (
 
 @exercise
 def learning_rate_schedule(schedule) -> str:
-    """Check `schedule(step, steps, warmup_steps)`: linear rise, then half a cosine."""
-    import math
-
-    def wanted(step, steps, warmup):
-        if step < warmup:
-            return (step + 1) / (warmup + 1)
-        return (1 + math.cos(math.pi * (step - warmup) / (steps - warmup))) / 2
-
+    """`schedule(step, steps, warmup_steps)`: linear rise to 1, then half a cosine."""
     for steps, warmup in ((100, 20), (60, 0), (7, 3)):
         for step in range(steps):
-            got = float(answer(schedule(step, steps, warmup)))
-            want = wanted(step, steps, warmup)
-            if abs(got - want) > 1e-6:
-                hint = _why_schedule_fails(got, want, step, steps, warmup)
-                raise Wrong(
-                    f"With {steps} steps, {warmup} of them warm-up, the factor of step "
-                    f"{step} should be {want:.4f}, yours is {got:.4f}. {hint}"
-                )
+            if step < warmup:
+                wanted = (step + 1) / (warmup + 1)
+                mistakes = _warmup_mistakes(step, steps, warmup)
+                otherwise = "In the warm-up the factor is (step + 1) / (W + 1)."
+            else:
+                wanted = _cosine((step - warmup) / (steps - warmup))
+                mistakes = _decay_mistakes(step, steps, warmup)
+                otherwise = "After the warm-up the progress is (step - W) / (S - W)."
+            what = (
+                f"With {steps} steps and {warmup} of warm-up, the factor of step {step}"
+            )
+            got = schedule(step, steps, warmup)
+            require_close(got, wanted, what, mistakes, otherwise, tolerance=1e-6)
     return (
         "Right. The line would reach 1 at step W, just where the cosine begins: no "
         "jump. Line and cosine both average to one half, so over a run the mean rate "
@@ -38,50 +39,47 @@ def learning_rate_schedule(schedule) -> str:
     )
 
 
-def _why_schedule_fails(got, want, step, steps, warmup) -> str:
-    """What probably went wrong at this step of the schedule."""
-    import math
+def _cosine(progress: float) -> float:
+    return (1 + math.cos(math.pi * progress)) / 2
 
-    def close(value):
-        return abs(got - value) < 1e-6
 
-    if step < warmup:
-        if close(step / max(warmup, 1)) or close(step / (warmup + 1)):
-            return "Step 0 would learn nothing: count from 1, so step + 1."
-        if close((step + 1) / warmup):
-            return "Divide by W + 1: then the factor 1 comes at step W, not before."
-        if close((1 + math.cos(math.pi * step / steps)) / 2):
-            return "This step is warm-up: use the line, not the cosine."
-        return "In the warm-up the factor is (step + 1) / (W + 1)."
-    if warmup and close((1 + math.cos(math.pi * step / steps)) / 2):
-        return "The cosine starts after the warm-up: subtract W above and below."
-    if warmup and close((1 + math.cos(math.pi * (step - warmup) / steps)) / 2):
-        return "The decay has S - W steps, not S, so yours does not end at zero."
+def _warmup_mistakes(step: int, steps: int, warmup: int) -> dict:
+    return {
+        "Step 0 would learn nothing: count from 1, so step + 1.": (
+            step / warmup,
+            step / (warmup + 1),
+        ),
+        "Divide by W + 1: the factor is 1 at step W, not before.": (step + 1) / warmup,
+        "This step is warm-up: use the line, not the cosine.": _cosine(step / steps),
+    }
+
+
+def _decay_mistakes(step: int, steps: int, warmup: int) -> dict:
     progress = (step - warmup) / (steps - warmup)
-    if close(math.cos(math.pi * progress)):
-        return "A cosine runs from 1 to -1: lift it by 1 and halve it."
-    if close(1 + math.cos(math.pi * progress)):
-        return "A cosine lifted by 1 runs from 2 to 0: halve it."
-    if close((1 + math.cos(math.radians(math.pi * progress))) / 2) or close(
-        (1 + math.cos(progress)) / 2
-    ):
-        return "The angle goes from 0 to pi (in radians): multiply the progress by pi."
-    if close((1 + math.cos(2 * math.pi * progress)) / 2):
-        return "Half a cosine wave goes from 0 to pi, not to 2 pi."
-    return "After the warm-up the progress is (step - W) / (S - W)."
+    return {
+        "The cosine starts after the warm-up: subtract W above and below.": (
+            _cosine(step / steps)
+        ),
+        "The decay has S - W steps, not S, so yours does not end at zero.": (
+            _cosine((step - warmup) / steps)
+        ),
+        "A cosine runs from 1 to -1: lift and halve it.": math.cos(math.pi * progress),
+        "A cosine lifted by 1 runs from 2 to 0: halve it.": 2 * _cosine(progress),
+        "The angle goes from 0 to pi (in radians): multiply the progress by pi.": (
+            _cosine(progress / math.pi),
+            _cosine(progress / 180 * math.pi),
+        ),
+        "Half a cosine wave goes from 0 to pi, not to 2 pi.": _cosine(2 * progress),
+    }
 
 
 @exercise
 def label_smoothing(smoothed_target) -> str:
-    """Check `smoothed_target(label, classes, smoothing)` -> probabilities."""
+    """`smoothed_target(label, classes, smoothing)`: probabilities (classes,)."""
     for label, classes, smoothing in ((3, 10, 0.1), (0, 10, 0.0), (4, 5, 0.5)):
-        got = answer(smoothed_target(label, classes, smoothing))
         case = f"For label {label} of {classes} classes and smoothing {smoothing}"
-        require(
-            isinstance(got, torch.Tensor) and got.shape == (classes,),
-            f"{case}, return a tensor of shape ({classes},), not {got!r}.",
-        )
-        got = got.double()
+        got = smoothed_target(label, classes, smoothing)
+        got = as_tensor(got, f"{case} the result", (classes,))
         true, other = got[label].item(), got[(label + 1) % classes].item()
         require(
             abs(other - smoothing / (classes - 1)) > 1e-6 or smoothing == 0,
@@ -109,9 +107,10 @@ def label_smoothing(smoothed_target) -> str:
 
 @exercise
 def weight_average(update_average) -> str:
-    """Check `update_average(averaged, weights, decay)` against torch's own average."""
-    from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+    """`update_average(averaged, weights, decay)`: the list of new averages.
 
+    `averaged` and `weights` are lists of tensors of the same shapes.
+    """
     decay, generator = 0.9, torch.Generator().manual_seed(0)
     model = torch.nn.Linear(3, 2).double()
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))
@@ -124,38 +123,26 @@ def weight_average(update_average) -> str:
                 weight.copy_(torch.randn(shape, generator=generator).double())
         average.update_parameters(model)
         before, weights = mine, [w.detach().clone() for w in model.parameters()]
-        mine = answer(update_average([m.clone() for m in mine], weights, decay))
-        require(
-            isinstance(mine, (list, tuple)) and len(mine) == len(before),
-            f"Return a list of {len(before)} tensors, one per weight tensor.",
+        result = update_average(
+            [m.clone() for m in before], [w.clone() for w in weights], decay
         )
-        mine = [answer(value) for value in mine]
-        wanted = [value.detach() for value in average.module.parameters()]
-        for got, old, new, want in zip(mine, before, weights, wanted, strict=True):
-            hint = _why_average_fails(got, old, new, decay)
-            require(not hint, f"Step {step}: {hint}")
-            require_close(got, want, f"Step {step}: the average", tolerance=1e-6)
+        wanted = f"Return a list of {len(before)} tensors, one per weight tensor"
+        mine = as_items(result, len(before), wanted)
+        for i, want in enumerate(average.module.parameters()):
+            old, new = before[i], weights[i]
+            mistakes = {
+                "decay belongs to the old average, not to the new weights: yours "
+                "forgets nearly all in each step.": (1 - decay) * old + decay * new,
+                "The two shares must add up to 1: multiply the new weights by "
+                "1 - decay.": decay * old + new,
+                "Old and new do not count the same: use decay.": (old + new) / 2,
+                "These are the new weights; nothing is averaged.": new,
+                "The average has not changed.": old,
+            }
+            what = f"Step {step}: the average of tensor {i}"
+            mine[i] = require_close(mine[i], want, what, mistakes, tolerance=1e-6)
     return (
         "Right, and equal to torch's AveragedModel after three steps. Its first call "
         "copies the weights: an average that started at zero would be too small for a "
         "long time."
     )
-
-
-def _why_average_fails(got, old, new, decay) -> str:
-    """The typical mistakes in one update of a moving average, or an empty text."""
-    if not isinstance(got, torch.Tensor) or got.shape != old.shape:
-        return f"an average should be a tensor of shape {tuple(old.shape)}."
-    mistakes = (
-        ((1 - decay) * old + decay * new, "decay belongs to the old average, not to "
-         "the new weights: yours forgets nearly everything in each step."),
-        (decay * old + new, "the two shares must add up to 1: multiply the new "
-         "weights by 1 - decay."),
-        ((old + new) / 2, "old and new do not count the same: use decay."),
-        (new, "these are the new weights; nothing is averaged."),
-        (old, "the average has not changed."),
-    )  # fmt: skip
-    for value, hint in mistakes:
-        if torch.allclose(got.double(), value, atol=1e-9):
-            return hint
-    return ""
