@@ -5,6 +5,8 @@ from `generator` (a torch.Generator on the images' device) and returns a new bat
 Each image gets its own draw.
 """
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -28,7 +30,11 @@ def random_crop(
             f"padding must be in 0 … {min(height, width) - 1}, not {padding}"
         )
     shifts = torch.randint(
-        *(-padding, padding + 1, (2, n, 1)), generator=generator, device=images.device
+        low=-padding,
+        high=padding + 1,
+        size=(2, n, 1),
+        generator=generator,
+        device=images.device,
     )
     rows = _reflect(torch.arange(height, device=images.device) + shifts[0], height)
     columns = _reflect(torch.arange(width, device=images.device) + shifts[1], width)
@@ -111,16 +117,19 @@ def mixup(
 
 
 def _beta(count: int, alpha: float, generator, device) -> Tensor:
-    """Draws from Beta(alpha, alpha), (count,): a / (a + b) of two Gamma draws.
+    """Draws from Beta(alpha, alpha), (count,), out of two uniform numbers each.
 
-    Gamma(alpha) is Gamma(alpha + 1) * U ** (1 / alpha); taken in logarithms, because
-    draws of a small alpha are too close to zero to be told apart.
+    Bailey 1994, "Polar generation of random variates with the t-distribution":
+    t = sqrt(2 alpha (u ** (-1 / alpha) - 1)) cos(2 pi v) has Student's distribution
+    with 2 alpha degrees of freedom, and (1 + t / sqrt(2 alpha + t * t)) / 2 is
+    Beta(alpha, alpha). Rearranged, so that a small alpha gives no infinity.
     """
-    concentration = torch.full((2, count), alpha + 1.0, device=device)
-    gamma = torch._standard_gamma(concentration, generator=generator)
-    uniform = 1 - torch.rand(2, count, generator=generator, device=device)  # not 0
-    log_gamma = gamma.log() + uniform.log() / alpha
-    return torch.sigmoid(log_gamma[0] - log_gamma[1])
+    u, v = torch.rand(2, count, generator=generator, device=device)
+    power = u ** (1 / alpha)
+    cosine = torch.cos(2 * math.pi * v)
+    spread = (1 - power) * cosine**2  # t * t / (2 alpha) = spread / power
+    size = torch.sqrt(spread / (power + spread))  # |t| / sqrt(2 alpha + t * t)
+    return (1 + torch.where(cosine < 0, -size, size)) / 2
 
 
 def one_hot(labels: Tensor, classes: int, smoothing: float = 0.0) -> Tensor:
