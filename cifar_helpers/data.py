@@ -240,37 +240,39 @@ def load_cifar10(root=None, source: str = "auto") -> CIFAR10:
     1. `cifar10.npz`, the packed cache; every array's SHA-256 is checked,
     2. `cifar-10-batches-py`, torchvision's layout; its MD5 checks stay on,
 
-    and then downloads the archive: from `$CIFAR10_URL` if that is set, then from
-    `MIRRORS`. A mirror that fails or crawls gives way to the next; if all crawl, the
-    fastest of them finishes. What was found is packed once as `cifar10.npz`; after
-    that, the downloaded archive and what was unpacked from it are removed. An
-    interrupted download stays in `cifar10-download` and goes on from there the next
-    time. A damaged `cifar10.npz` is never used: when there is a new one, the old one is
-    kept as `cifar10.damaged.npz`.
+    and then downloads the archive: from `$CIFAR10_URL` if that is set, then from the
+    mirrors of `cifar_helpers.mirrors`. A mirror that breaks off is asked again after a
+    pause; one that fails or crawls gives way to the next; if all crawl, the fastest of
+    them finishes. What was found is packed once as `cifar10.npz`; after that, the
+    downloaded archive and what was unpacked from it are removed. An interrupted
+    download stays in `cifar10-download` and goes on from there the next time. A damaged
+    `cifar10.npz` is never used: when there is a new one, the old one is kept as
+    `cifar10.damaged.npz`.
 
     source: `"auto"` falls back to the bundled sample (2,000 and 1,000 images) and says
-    so in one line when no place has the data. `"full"` raises `DataUnavailable` then,
-    with every place and its reason. `"sample"` takes the sample at once. Where
-    `$CIFAR10_SOURCE` is set, it says what `"auto"` means.
+    so in one line, with the reason, when no place has the data. `"full"` raises
+    `DataUnavailable` then, with every place and its reason. `"sample"` takes the sample
+    at once. Where `$CIFAR10_SOURCE` is set, it says what `"auto"` means.
 
     Raises `CacheFolderError`, with `"auto"` too, if the data are not there yet and the
-    folder cannot be written (it is read-only, or the disk is full): that is for you to
-    mend. Data that are already there are read from a read-only folder as well.
+    folder cannot be written (it is a file or read-only, or the disk is full): that is
+    for you to mend. Data that are there are read from a read-only folder as well.
     """
-    if source == "auto":
-        source = os.environ.get("CIFAR10_SOURCE", "auto")
+    name = "source"
+    if source == "auto" and os.environ.get("CIFAR10_SOURCE"):
+        name, source = "the variable CIFAR10_SOURCE", os.environ["CIFAR10_SOURCE"]
     if source not in SOURCES:
-        raise ValueError(f"source must be one of {SOURCES}, got {source!r}")
+        raise ValueError(f"{name} must be one of {SOURCES}, got {source!r}")
     if source != "sample":
         try:
             return _as_dataset(full_arrays(cache_folder(root)), "full")
-        except DataUnavailable:
+        except DataUnavailable as error:
             if source == "full":
                 raise
             print(
-                "CIFAR-10 is not in the cache and could not be downloaded: using the "
-                "bundled sample of 2,000 training and 1,000 test images "
-                '(load_cifar10(source="full") tells why).'
+                "CIFAR-10 could not be downloaded; using the bundled sample of 2,000 "
+                f"training and 1,000 test images. Reason: {error.reason}. "
+                '(All places tried: load_cifar10(source="full").)'
             )
     return _as_dataset(sample_arrays(), "sample")
 

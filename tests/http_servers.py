@@ -10,6 +10,7 @@ import hashlib
 import io
 import pickle
 import re
+import ssl
 import tarfile
 import threading
 import time
@@ -19,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from torchvision.datasets import CIFAR10 as TorchvisionCIFAR10
 
-from cifar_helpers import download
+from cifar_helpers import download, mirrors
 from cifar_helpers.data import CLASSES
 
 IMAGES_PER_BATCH = 10
@@ -92,12 +93,14 @@ def expect_tiny_cifar10(setattr=setattr) -> None:
         for name, array in tiny_arrays().items()
     }
     setattr(download, "FULL_SHA256", sha256)
-    setattr(download, "MIRRORS", ())
-    setattr(download, "TIMEOUT_SECONDS", 1.0)
-    setattr(download, "WINDOW_SECONDS", 0.5)
-    setattr(download, "SLOW_BYTES_PER_SECOND", 100_000)
-    setattr(download, "STALLED_BYTES_PER_SECOND", 5_000)
-    setattr(download, "CHUNK_BYTES", 1 << 14)
+    setattr(mirrors, "MIRRORS", ())
+    setattr(mirrors, "ARCHIVE_BYTES", len(tiny_archive()))
+    setattr(mirrors, "TIMEOUT_SECONDS", 1.0)
+    setattr(mirrors, "RETRY_PAUSES", (0.01, 0.02, 0.04))
+    setattr(mirrors, "WINDOW_SECONDS", 0.5)
+    setattr(mirrors, "SLOW_BYTES_PER_SECOND", 100_000)
+    setattr(mirrors, "STALLED_BYTES_PER_SECOND", 5_000)
+    setattr(mirrors, "CHUNK_BYTES", 1 << 14)
 
 
 def write_batches(root: Path) -> None:
@@ -118,27 +121,44 @@ class Mirror:
     """What a server does and what it was asked.
 
     rate: bytes per second, None for as fast as it goes. stop_after: bytes of the body
-    after which it hangs up. status and ranges as in HTTP. silent: it never answers.
+    after which it hangs up; hang_up_every: bytes of each answer after which it does.
+    status and ranges as in HTTP; first: the status of the first answers, instead.
+    length: the Content-Length header, None for none. silent: it never answers. raw:
+    what it sends instead of an answer, piece by piece, with pauses of `pause` seconds.
     """
 
     def __init__(
         self,
-        body: bytes,
+        body: bytes = b"",
         *,
         content_type="application/gzip",
         rate=None,
         stop_after=None,
+        hang_up_every=None,
         status=200,
+        first=(),
         ranges=True,
+        length="right",
         silent=False,
+        raw=None,
+        pause=0.0,
     ):
-        self.body, self.content_type, self.status = body, content_type, status
+        self.body, self.content_type = body, content_type
+        self.status, self.first = status, list(first)
         self.rate, self.stop_after, self.ranges = rate, stop_after, ranges
-        self.silent = silent
+        self.hang_up_every, self.length = hang_up_every, length
+        self.silent, self.raw, self.pause = silent, raw, pause
         self.asked = []  # the Range header of every request, None where it had none
         self.sent_bytes = 0
         self.closing = threading.Event()
         self.url = None
+
+    def pieces(self, start: int):
+        """The body from `start` on, in pieces of a twentieth of a second."""
+        body = self.body[start : self.stop_after][: self.hang_up_every]
+        step = len(body) if self.rate is None else max(1, self.rate // 20)
+        for i in range(0, len(body), step or 1):
+            yield body[i : i + step]
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -150,17 +170,20 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         if mirror.silent:
             mirror.closing.wait(30)
-            return
-        start = self._start()
-        if start is None:
-            return
-        piece = mirror.body[start : mirror.stop_after]
-        step = len(piece) if mirror.rate is None else max(1, mirror.rate // 20)
+        elif mirror.raw:
+            self._send(mirror.raw(), mirror.pause)
+        else:
+            start = self._start()
+            if start is not None:
+                self._send(mirror.pieces(start), 0.05 if mirror.rate else 0)
+
+    def _send(self, pieces, pause: float) -> None:
+        mirror, end = self.server.mirror, time.monotonic() + 20
         with contextlib.suppress(OSError):  # the client may hang up, and should
-            for i in range(0, len(piece), step or 1):
-                self.wfile.write(piece[i : i + step])
-                mirror.sent_bytes += len(piece[i : i + step])
-                if mirror.rate is not None and mirror.closing.wait(0.05):
+            for piece in pieces:
+                self.wfile.write(piece)
+                mirror.sent_bytes += len(piece)
+                if mirror.closing.wait(pause) or time.monotonic() > end:
                     return
 
     def _start(self) -> int | None:
@@ -168,7 +191,10 @@ class _Handler(BaseHTTPRequestHandler):
         mirror, total = self.server.mirror, len(self.server.mirror.body)
         wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
         start = int(wanted[1]) if wanted and mirror.ranges else 0
-        if start >= total > 0:
+        refused = start >= total > 0 or bool(mirror.first)
+        if mirror.first:
+            self.send_response(mirror.first.pop(0))
+        elif refused:
             self.send_response(416)
         elif start:
             self.send_response(206)
@@ -176,22 +202,37 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self.send_response(mirror.status)
         self.send_header("Content-Type", mirror.content_type)
-        self.send_header("Content-Length", str(max(0, total - start)))
+        length = (
+            str(max(0, total - start)) if mirror.length == "right" else mirror.length
+        )
+        if length is not None:
+            self.send_header("Content-Length", "0" if refused else length)
         self.end_headers()
-        return None if start >= total > 0 else start
+        return None if refused else start
 
     def log_message(self, *arguments):
         pass
 
 
 @contextlib.contextmanager
-def serving(*mirrors: Mirror):
-    """Serve every mirror on a port of its own; gives the list of addresses."""
+def serving(*mirrors: Mirror, port=0, certificate=None):
+    """Serve every mirror on a port of its own; gives the list of addresses.
+
+    With `certificate`, a PEM file of a key and its certificate, over HTTPS.
+    """
     servers = []
     for mirror in mirrors:
-        server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+        server = ThreadingHTTPServer(("127.0.0.1", port), _Handler)
         server.daemon_threads, server.mirror = True, mirror
-        mirror.url = f"http://127.0.0.1:{server.server_port}/cifar-10-python.tar.gz"
+        mirror.closing.clear()
+        scheme = "http"
+        if certificate:
+            scheme, context = "https", ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            server.socket = context.wrap_socket(server.socket, server_side=True)
+            server.handle_error = lambda *arguments: None  # a client that hangs up
+        address = f"{scheme}://127.0.0.1:{server.server_port}"
+        mirror.url = f"{address}/cifar-10-python.tar.gz"
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         servers.append(server)
     try:

@@ -1,16 +1,25 @@
 """The data set in memory: what is refused, how it is cut, which source is taken."""
 
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from http_servers import only_tiny_cifar10, tiny_arrays, write_batches, write_packed
+from http_servers import (
+    Mirror,
+    only_tiny_cifar10,
+    serving,
+    tiny_archive,
+    tiny_arrays,
+    write_batches,
+    write_packed,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.transforms.functional import normalize as torchvision_normalize
 
-from cifar_helpers import data, download
+from cifar_helpers import data, download, mirrors
 from cifar_helpers.data import (
     CLASSES,
     Batches,
@@ -303,13 +312,31 @@ def test_the_full_data_become_tensors_with_channels_first(tiny, tmp_path, capsys
 
 
 def test_offline_auto_takes_the_sample_and_says_so_in_one_line(tiny, tmp_path, capsys):
-    tiny.setattr(download, "MIRRORS", ("http://127.0.0.1:1/a", "http://127.0.0.1:1/b"))
+    tiny.setattr(mirrors, "MIRRORS", ("http://127.0.0.1:1/a", "http://127.0.0.1:1/b"))
     assert load_cifar10(tmp_path).source == "sample"
     out, err = capsys.readouterr()
     assert out.count("\n") == 1
     assert "bundled sample of 2,000 training and 1,000 test images" in out
+    assert "Reason: no connection (" in out
     assert str(tmp_path) not in out + err
     assert not (tmp_path / "cifar10-download").exists()
+
+
+def test_auto_explains_an_unknown_certificate_in_its_one_line(tiny, tmp_path, capsys):
+    certificate = Path(__file__).parent / "loopback.pem"
+    with serving(Mirror(tiny_archive()), certificate=certificate) as urls:
+        tiny.setattr(mirrors, "MIRRORS", tuple(urls))
+        assert load_cifar10(tmp_path).source == "sample"
+    out = capsys.readouterr().out
+    assert out.count("\n") == 1
+    for words in ("CERTIFICATE_VERIFY_FAILED", "Install Certificates", "SSL_CERT_FILE"):
+        assert words in out
+
+
+def test_a_wrong_source_in_the_environment_is_named(tiny):
+    tiny.setenv("CIFAR10_SOURCE", "Sample")
+    with pytest.raises(ValueError, match="variable CIFAR10_SOURCE must.*'Sample'"):
+        load_cifar10()
 
 
 def test_full_takes_no_sample_instead(tiny, tmp_path):

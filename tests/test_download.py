@@ -1,12 +1,15 @@
-"""CIFAR-10's files: where they are looked for, what is refused, how mirrors fail."""
+"""CIFAR-10's files: where they are looked for, what is refused, how they are kept."""
 
 import contextlib
 import errno
 import hashlib
+import io
 import os
 import signal
 import subprocess
 import sys
+import tarfile
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -21,17 +24,19 @@ from http_servers import (
     write_batches,
     write_packed,
 )
+from torchvision.datasets import CIFAR10 as TorchvisionCIFAR10
 
-from cifar_helpers import download
+from cifar_helpers import download, mirrors
 from cifar_helpers.download import (
     CacheFolderError,
     DataUnavailable,
     cache_folder,
     full_arrays,
+    read_arrays,
 )
 
 ARCHIVE = tiny_archive()
-HALF = len(ARCHIVE) // 2
+CERTIFICATE = Path(__file__).parent / "loopback.pem"
 
 
 @pytest.fixture
@@ -51,9 +56,9 @@ def assert_only_the_cache(root: Path) -> None:
     assert names == {"cifar10.npz"}
 
 
-def download_from(monkeypatch, root, *mirrors):
-    with serving(*mirrors) as urls:
-        monkeypatch.setattr(download, "MIRRORS", tuple(urls))
+def download_from(monkeypatch, root, *servers):
+    with serving(*servers) as urls:
+        monkeypatch.setattr(mirrors, "MIRRORS", tuple(urls))
         return full_arrays(root)
 
 
@@ -155,13 +160,116 @@ def test_a_damaged_cache_is_named_and_never_used(tiny, tmp_path, how, capsys):
     assert (tmp_path / "cifar10.npz").read_bytes() == content  # left for its owner
 
 
+def npz(content: bytes, flags=0, method=0) -> bytes:
+    """An .npz file of one array, as stored, with what its directory says about it."""
+    stored = io.BytesIO()
+    with zipfile.ZipFile(stored, "w") as file:
+        file.writestr("train_images.npy", content)
+    changed = bytearray(stored.getvalue())
+    for signature, flags_at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        place = changed.index(signature) + flags_at
+        changed[place] |= flags
+        changed[place + 2] = method
+    return bytes(changed)
+
+
+def npz_with_header(header: str) -> bytes:
+    """An .npz file whose array has that text as its header."""
+    text = header.encode("latin1")
+    size = len(text).to_bytes(2, "little")
+    return npz(b"\x93NUMPY\x01\x00" + size + text + bytes(64))
+
+
+HEADER = "{'descr': '|u1', 'fortran_order': False, 'shape': %s}\n"
+UNREADABLE = {
+    "encrypted": npz(bytes(99), flags=1),
+    "packed with deflate": npz(b"\xff" * 99, method=8),
+    "packed with bzip2": npz(b"\xff" * 99, method=12),
+    "packed with LZMA": npz(b"\x00\x00\x05\x00" + b"\xff" * 99, method=14),
+    "packed in an unknown way": npz(bytes(99), method=99),
+    "an open bracket": npz_with_header("{'descr': ("),
+    "an open string": npz_with_header("{'descr': '''"),
+    "a wrong indentation": npz_with_header("if 1:\n    2\n  3\n"),
+    "many brackets": npz_with_header("(" * 9000),
+    "no dictionary": npz_with_header("[]"),
+    "a list as key": npz_with_header("{[]: 1}"),
+    "an unknown dtype": npz_with_header(
+        "{'descr': 'xx', 'shape': (), 'fortran_order': 0}"
+    ),
+    "no shape": npz_with_header(HEADER % "()"),
+    "a negative shape": npz_with_header(HEADER % "(-1,)"),
+    "a large shape": npz_with_header(HEADER % "(10000000000000000,)"),
+    "a larger shape": npz_with_header(HEADER % ("(1" + 40 * "0" + ",)")),
+    "a shape of words": npz_with_header(HEADER % "('a',)"),
+}
+
+
+@pytest.mark.parametrize("how", UNREADABLE)
+def test_an_error_of_any_kind_means_damage(tmp_path, how):
+    (tmp_path / "cifar10.npz").write_bytes(UNREADABLE[how])
+    arrays, problem = read_arrays(tmp_path / "cifar10.npz", download.FULL_SHA256)
+    assert arrays is None and problem.startswith(("is damaged", "cannot be read"))
+
+
+def test_no_changed_byte_of_a_cache_goes_unnoticed(tiny, tmp_path):
+    """Every sixth byte of what is not pixels: headers, names, the list of contents."""
+    packed = write_packed(tmp_path)
+    content = packed.read_bytes()
+    pixels = tiny_arrays()["train_images"].tobytes()
+    start = content.index(pixels)
+    places = [*range(0, start, 6), *range(start + len(pixels), len(content), 600)]
+    ends = range(content.index(b"PK\x01\x02"), len(content), 6)
+    wanted = {name: array.tobytes() for name, array in tiny_arrays().items()}
+    for place in [*places, *ends]:
+        changed = bytearray(content)
+        changed[place] ^= 32
+        packed.write_bytes(changed)
+        arrays, problem = read_arrays(packed, download.FULL_SHA256)
+        if arrays is None:
+            assert problem.startswith(("is damaged", "cannot be read"))
+        else:  # for instance another date
+            assert {n: array.tobytes() for n, array in arrays.items()} == wanted
+
+
 def test_a_damaged_cache_is_replaced_and_kept_aside(tiny, tmp_path):
     damage(tmp_path, "one bit")
     content = (tmp_path / "cifar10.npz").read_bytes()
     assert_is_tiny(download_from(tiny, tmp_path, Mirror(ARCHIVE)))
     assert (tmp_path / "cifar10.damaged.npz").read_bytes() == content
-    tiny.setattr(download, "MIRRORS", ())
+    tiny.setattr(mirrors, "MIRRORS", ())
     assert_is_tiny(full_arrays(tmp_path))
+
+
+def test_a_root_that_is_a_file_is_named(tiny, tmp_path):
+    packed = write_packed(tmp_path)
+    tiny.setenv("CIFAR10_ROOT", str(packed))
+    with pytest.raises(CacheFolderError, match="must name the folder that") as raised:
+        full_arrays(cache_folder())
+    assert f"{packed} is a file. CIFAR10_ROOT" in str(raised.value)
+
+
+@pytest.mark.parametrize("root", ["~nosuchuser/cifar", "~nosuchuser"])
+def test_the_home_of_nobody_is_named(tiny, root):
+    tiny.setenv("CIFAR10_ROOT", root)
+    with pytest.raises(CacheFolderError, match=f"{root}: set CIFAR10_ROOT"):
+        cache_folder()
+
+
+def test_a_user_without_a_home_is_told(tiny):
+    def nobody():
+        raise RuntimeError("Could not determine home directory.")
+
+    tiny.delenv("XDG_CACHE_HOME", raising=False)
+    tiny.setattr(Path, "home", nobody)
+    with pytest.raises(
+        CacheFolderError, match="no home folder for ~: set CIFAR10_ROOT"
+    ):
+        cache_folder()
+
+
+def test_a_name_that_is_too_long_gives_a_clear_error(tiny, tmp_path):
+    with pytest.raises(CacheFolderError, match="name too long"):
+        full_arrays(tmp_path / ("x" * 300))
 
 
 def test_a_folder_below_a_file_gives_a_clear_error(tiny, tmp_path):
@@ -194,6 +302,19 @@ def test_a_full_disk_during_the_download_gives_a_clear_error(tiny, tmp_path):
     assert not (tmp_path / "cifar10.npz").exists()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="it has other locks")
+def test_a_folder_without_locks_gives_a_clear_error(tiny, tmp_path):
+    """As in a network folder whose server offers no locks."""
+    import fcntl
+
+    def refuse(*arguments):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    tiny.setattr(fcntl, "flock", refuse)
+    with pytest.raises(CacheFolderError, match="No locks available.*lock files there"):
+        full_arrays(tmp_path)
+
+
 def test_a_full_disk_while_packing_loses_no_download(tiny, tmp_path):
     def fill(path, **arrays):
         Path(path).write_bytes(b"half")
@@ -211,11 +332,21 @@ def test_a_full_disk_while_packing_loses_no_download(tiny, tmp_path):
     assert_only_the_cache(tmp_path)
 
 
-# ---- mirrors -------------------------------------------------------------------------
+# ---- downloaded ----------------------------------------------------------------------
+
+
+def test_a_download_fills_the_cache(tiny, tmp_path, capsys):
+    first, second = Mirror(ARCHIVE), Mirror(ARCHIVE)
+    assert_is_tiny(download_from(tiny, tmp_path / "new", first, second))
+    assert (first.asked, second.asked) == ([None], [])
+    assert_only_the_cache(tmp_path / "new")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "CIFAR-10" in err and "100%" in err  # the progress bar
 
 
 def test_offline_full_names_every_place_and_what_to_do(tiny, tmp_path):
-    tiny.setattr(download, "MIRRORS", ("http://127.0.0.1:1/a", "http://127.0.0.1:1/b"))
+    tiny.setattr(mirrors, "MIRRORS", ("http://127.0.0.1:1/a", "http://127.0.0.1:1/b"))
     tiny.setenv("CIFAR10_URL", "nonsense")
     with pytest.raises(DataUnavailable) as raised:
         full_arrays(tmp_path)
@@ -227,104 +358,54 @@ def test_offline_full_names_every_place_and_what_to_do(tiny, tmp_path):
     assert lines[5].startswith("  - http://127.0.0.1:1/b: same host")
     for word in ("CIFAR10_ROOT", "CIFAR10_URL", 'source="sample"'):
         assert word in lines[6]
+    assert raised.value.reason.startswith("ValueError: unknown url type")
+    assert "SSL_CERT_FILE" not in str(raised.value)
 
 
-def test_a_good_mirror_fills_the_cache(tiny, tmp_path, capsys):
-    first, second = Mirror(ARCHIVE), Mirror(ARCHIVE)
-    assert_is_tiny(download_from(tiny, tmp_path / "new", first, second))
-    assert (first.asked, second.asked) == ([None], [])
-    assert_only_the_cache(tmp_path / "new")
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert "CIFAR-10" in err and "100%" in err  # the progress bar
+def test_an_archive_is_unpacked_by_an_old_python_too(tiny, tmp_path):
+    def extractall(self, path=".", members=None, *, numeric_owner=False):
+        raise AssertionError("before Python 3.11.4 it had no filter")
+
+    tiny.setattr(tarfile.TarFile, "extractall", extractall)
+    assert_is_tiny(download_from(tiny, tmp_path, Mirror(ARCHIVE)))
 
 
-BAD_MIRRORS = {
-    "an error": (Mirror(b"", status=404), "HTTP 404"),
-    "a page": (
-        Mirror(b"<html>Please log in</html>", content_type="text/html"),
-        "wrong content: not a gzip archive (text/html)",
-    ),
-    "nothing": (Mirror(b""), "wrong content: not a gzip archive"),
-    "other bytes": (Mirror(ARCHIVE[:99] + bytes(99) + ARCHIVE[198:]), "wrong content"),
-    "a short file": (Mirror(ARCHIVE[:HALF]), "MD5 does not match"),
-    "half of it": (
-        Mirror(ARCHIVE, stop_after=HALF),
-        f"stopped after {HALF:,} of {len(ARCHIVE):,} bytes",
-    ),
-    "a crawl": (Mirror(ARCHIVE, rate=20_000), "too slow"),
-    "silence": (Mirror(ARCHIVE, silent=True), "too slow (0.0 kB/s)"),
-}
+def test_no_file_of_an_archive_leaves_the_folder(tiny, tmp_path):
+    raw = io.BytesIO()
+    with tarfile.open(fileobj=raw, mode="w:gz") as tar:
+        for name in ("../../outside", str(tmp_path / "absolute"), "cifar-10/inside"):
+            member = tarfile.TarInfo(name)
+            member.size = 3
+            tar.addfile(member, io.BytesIO(b"abc"))
+        link = tarfile.TarInfo("link")
+        link.type, link.linkname = tarfile.SYMTYPE, str(tmp_path)
+        tar.addfile(link)
+    content = raw.getvalue()
+    md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    tiny.setattr(TorchvisionCIFAR10, "tgz_md5", md5)  # as if it were the right one
+    tiny.setattr(mirrors, "ARCHIVE_BYTES", len(content))
+    with pytest.raises(DataUnavailable, match="unpacked, it is damaged or not whole"):
+        download_from(tiny, tmp_path / "root", Mirror(content))
+    assert [path.name for path in tmp_path.iterdir()] == ["root"]
 
 
-@pytest.mark.parametrize("name", BAD_MIRRORS)
-def test_a_bad_mirror_gives_way_to_the_next(tiny, tmp_path, name):
-    bad, reason = BAD_MIRRORS[name]
-    good = Mirror(ARCHIVE)
-    tried = []
-    real = download._fetch_from_mirrors
-    tiny.setattr(
-        download,
-        "_fetch_from_mirrors",
-        lambda archive, places: (real(archive, places), tried.extend(places)),
-    )
-    bad.closing.clear()
-    assert_is_tiny(download_from(tiny, tmp_path, bad, good))
-    assert len(good.asked) == 1
-    assert tried[-1][0] == bad.url and reason in tried[-1][1]
-    assert_only_the_cache(tmp_path)
+def test_an_unknown_certificate_is_explained(tiny, tmp_path):
+    with serving(Mirror(ARCHIVE), certificate=CERTIFICATE) as urls:
+        tiny.setattr(mirrors, "MIRRORS", tuple(urls))
+        with pytest.raises(
+            DataUnavailable, match="CERTIFICATE_VERIFY_FAILED"
+        ) as raised:
+            full_arrays(tmp_path)
+    for text in (str(raised.value), raised.value.reason):
+        assert "Install Certificates.command" in text and "SSL_CERT_FILE" in text
+    assert "\n" not in raised.value.reason
 
 
-def test_no_bad_mirror_leaves_anything_under_a_final_name(tiny, tmp_path):
-    names = ("an error", "a page", "other bytes", "half of it")
-    mirrors = [BAD_MIRRORS[name][0] for name in names]
-    with pytest.raises(DataUnavailable) as raised:
-        download_from(tiny, tmp_path, *mirrors)
-    for name, mirror in zip(names, mirrors, strict=True):
-        assert mirror.url in str(raised.value)
-        assert BAD_MIRRORS[name][1] in str(raised.value)
-    left = {path.name for path in tmp_path.iterdir()} - {"cifar10.lock"}
-    assert left == {"cifar10-download"}
-
-
-def test_the_next_mirror_goes_on_where_the_last_one_stopped(tiny, tmp_path):
-    stops, good = Mirror(ARCHIVE, stop_after=HALF), Mirror(ARCHIVE)
-    assert_is_tiny(download_from(tiny, tmp_path, stops, good))
-    assert good.asked == [f"bytes={HALF}-"]
-    assert good.sent_bytes == len(ARCHIVE) - HALF
-
-
-def test_a_mirror_without_ranges_starts_cleanly(tiny, tmp_path):
-    stops, whole = Mirror(ARCHIVE, stop_after=HALF), Mirror(ARCHIVE, ranges=False)
-    assert_is_tiny(download_from(tiny, tmp_path, stops, whole))
-    assert whole.sent_bytes == len(ARCHIVE)
-
-
-@pytest.mark.parametrize("length", [HALF, len(ARCHIVE), len(ARCHIVE) + 5])
-def test_a_wrong_beginning_is_thrown_away(tiny, tmp_path, length):
-    (tmp_path / "cifar10-download").mkdir()
-    part = tmp_path / "cifar10-download" / "cifar-10-python.tar.gz.part"
-    part.write_bytes(bytes(length))
-    good = Mirror(ARCHIVE)
-    assert_is_tiny(download_from(tiny, tmp_path, good))
-    assert good.asked == [f"bytes={length}-", None]
-    assert_only_the_cache(tmp_path)
-
-
-def test_when_all_crawl_the_fastest_finishes(tiny, tmp_path):
-    slow, faster = Mirror(ARCHIVE, rate=20_000), Mirror(ARCHIVE, rate=70_000)
-    assert_is_tiny(download_from(tiny, tmp_path, slow, faster))
-    assert (len(slow.asked), len(faster.asked)) == (1, 2)
-    assert faster.asked[1] is not None  # it went on from what was there
-
-
-def test_the_own_address_comes_first_and_may_be_a_file(tiny, tmp_path):
-    (tmp_path / "copy.tar.gz").write_bytes(ARCHIVE)
-    tiny.setenv("CIFAR10_URL", (tmp_path / "copy.tar.gz").as_uri())
-    mirror = Mirror(ARCHIVE)
-    assert_is_tiny(download_from(tiny, tmp_path / "root", mirror))
-    assert mirror.asked == []
-    assert (tmp_path / "copy.tar.gz").read_bytes() == ARCHIVE
+def test_the_explained_remedy_for_a_certificate_helps(tiny, tmp_path):
+    tiny.setenv("SSL_CERT_FILE", str(CERTIFICATE))
+    with serving(Mirror(ARCHIVE), certificate=CERTIFICATE) as urls:
+        tiny.setattr(mirrors, "MIRRORS", tuple(urls))
+        assert_is_tiny(full_arrays(tmp_path))
 
 
 # ---- several processes ---------------------------------------------------------------
@@ -333,10 +414,10 @@ NURSERY = """
 import contextlib, hashlib, os, sys
 from pathlib import Path
 from http_servers import expect_tiny_cifar10
-from cifar_helpers import download
+from cifar_helpers import download, mirrors
 expect_tiny_cifar10()
-root, download.MIRRORS = Path(sys.argv[1]), (sys.argv[2],)
-download.SLOW_BYTES_PER_SECOND = 1000
+root, mirrors.MIRRORS = Path(sys.argv[1]), (sys.argv[2],)
+mirrors.SLOW_BYTES_PER_SECOND = 1000
 print("ready", flush=True)
 for line in sys.stdin:  # every line starts one more process, which writes to that file
     pid = os.fork()
