@@ -1,8 +1,9 @@
 """Random changes to a whole batch of images at once, on any device.
 
-Every function takes images (N, C, H, W), uint8 or floating point, draws what it needs
-from `generator` (a torch.Generator on the images' device) and returns a new batch.
-Each image gets its own draw.
+Every function takes images (N, C, H, W) of 1 or 3 channels, uint8 or floating point,
+draws what it needs from `generator` (a torch.Generator on the images' device) and
+returns a new batch. Each image gets its own draw. Raises TypeError for anything but a
+tensor, ValueError for another shape, channels at the end included.
 """
 
 import math
@@ -99,13 +100,18 @@ def mixup(
 
     Zhang et al. 2018, equation 1: x = a x_i + (1 - a) x_j, y = a y_i + (1 - a) y_j with
     a ~ Beta(alpha, alpha) per image. `images` are floats (N, C, H, W), `targets`
-    probabilities (N, classes). Raises TypeError for integers, ValueError for alpha < 0.
+    probabilities (N, classes). Raises TypeError for integers, ValueError if alpha is
+    negative or not finite.
     """
     _check(images)
     if not (images.is_floating_point() and targets.is_floating_point()):
         raise TypeError("mixup blends float images and float targets: normalize first")
-    if alpha < 0 or targets.ndim != 2 or len(targets) != len(images):
-        raise ValueError("mixup needs alpha >= 0 and targets of shape (N, classes)")
+    if not 0 <= alpha < math.inf:
+        raise ValueError(f"mixup needs a finite alpha >= 0, not {alpha}")
+    if targets.ndim != 2 or len(targets) != len(images):
+        raise ValueError(
+            f"mixup needs targets ({len(images)}, classes), not {tuple(targets.shape)}"
+        )
     if alpha == 0:
         return images, targets
     share = _beta(len(images), alpha, generator, images.device)  # (N,)
@@ -149,4 +155,10 @@ def _check(images: Tensor) -> None:
         raise ValueError(
             f"images must be a batch (N, C, H, W), not {tuple(images.shape)}; "
             "a single image needs a batch dimension: image[None]"
+        )
+    if images.shape[1] not in (1, 3):
+        raise ValueError(
+            "images must be (N, C, H, W) with 1 or 3 channels, not "
+            f"{tuple(images.shape)}; channels at the end go to their place with "
+            "images.permute(0, 3, 1, 2)"
         )

@@ -245,10 +245,11 @@ def test_mixup_errors():
         augment.mixup(pictures(3), targets)
     with pytest.raises(TypeError, match="float images and float targets"):
         augment.mixup(floats, torch.tensor([0, 1, 2]))
-    with pytest.raises(ValueError, match="alpha >= 0"):
-        augment.mixup(floats, targets, -0.1)
+    for alpha in (-0.1, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match=f"alpha >= 0, not {alpha}"):
+            augment.mixup(floats, targets, alpha)
     for wrong in (torch.eye(4), torch.ones(3)):
-        with pytest.raises(ValueError, match=r"shape \(N, classes\)"):
+        with pytest.raises(ValueError, match=r"targets \(3, classes\), not \("):
             augment.mixup(floats, wrong)
 
 
@@ -309,6 +310,18 @@ def test_wrong_input_is_explained(name):
         change(pictures(1)[0], seeded())
     with pytest.raises(TypeError, match="must be a torch.Tensor, not ndarray"):
         change(pictures(1).numpy(), seeded())
+
+
+@pytest.mark.parametrize("shape", [(2, 32, 32, 3), (2, 32, 32, 1), (2, 4, 32, 32)])
+def test_channels_in_another_place_are_refused(shape):
+    images = torch.zeros(shape)
+    changes = {
+        **EVERY_AUGMENTATION,
+        "mixup": lambda images, _: augment.mixup(images, torch.eye(2)),
+    }
+    for change in changes.values():
+        with pytest.raises(ValueError, match=r"images.permute\(0, 3, 1, 2\)"):
+            change(images, seeded())
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
