@@ -1,9 +1,12 @@
 """Random changes to a whole batch of images at once, on any device.
 
-Every function takes images (N, C, H, W), uint8 or floating point, draws what it needs
-from `generator` (a torch.Generator on the images' device) and returns a new batch.
-Each image gets its own draw.
+Every function takes images (N, C, H, W) of 1 or 3 channels, uint8 or floating point,
+draws what it needs from `generator` (a torch.Generator on the images' device) and
+returns a new batch. Each image gets its own draw. Raises TypeError for anything but a
+tensor, ValueError for another shape, channels at the end included.
 """
+
+import math
 
 import torch
 from torch import Tensor
@@ -28,7 +31,11 @@ def random_crop(
             f"padding must be in 0 … {min(height, width) - 1}, not {padding}"
         )
     shifts = torch.randint(
-        *(-padding, padding + 1, (2, n, 1)), generator=generator, device=images.device
+        low=-padding,
+        high=padding + 1,
+        size=(2, n, 1),
+        generator=generator,
+        device=images.device,
     )
     rows = _reflect(torch.arange(height, device=images.device) + shifts[0], height)
     columns = _reflect(torch.arange(width, device=images.device) + shifts[1], width)
@@ -93,13 +100,18 @@ def mixup(
 
     Zhang et al. 2018, equation 1: x = a x_i + (1 - a) x_j, y = a y_i + (1 - a) y_j with
     a ~ Beta(alpha, alpha) per image. `images` are floats (N, C, H, W), `targets`
-    probabilities (N, classes). Raises TypeError for integers, ValueError for alpha < 0.
+    probabilities (N, classes). Raises TypeError for integers, ValueError if alpha is
+    negative or not finite.
     """
     _check(images)
     if not (images.is_floating_point() and targets.is_floating_point()):
         raise TypeError("mixup blends float images and float targets: normalize first")
-    if alpha < 0 or targets.ndim != 2 or len(targets) != len(images):
-        raise ValueError("mixup needs alpha >= 0 and targets of shape (N, classes)")
+    if not 0 <= alpha < math.inf:
+        raise ValueError(f"mixup needs a finite alpha >= 0, not {alpha}")
+    if targets.ndim != 2 or len(targets) != len(images):
+        raise ValueError(
+            f"mixup needs targets ({len(images)}, classes), not {tuple(targets.shape)}"
+        )
     if alpha == 0:
         return images, targets
     share = _beta(len(images), alpha, generator, images.device)  # (N,)
@@ -111,16 +123,19 @@ def mixup(
 
 
 def _beta(count: int, alpha: float, generator, device) -> Tensor:
-    """Draws from Beta(alpha, alpha), (count,): a / (a + b) of two Gamma draws.
+    """Draws from Beta(alpha, alpha), (count,), out of two uniform numbers each.
 
-    Gamma(alpha) is Gamma(alpha + 1) * U ** (1 / alpha); taken in logarithms, because
-    draws of a small alpha are too close to zero to be told apart.
+    Bailey 1994, "Polar generation of random variates with the t-distribution":
+    t = sqrt(2 alpha (u ** (-1 / alpha) - 1)) cos(2 pi v) has Student's distribution
+    with 2 alpha degrees of freedom, and (1 + t / sqrt(2 alpha + t * t)) / 2 is
+    Beta(alpha, alpha). Rearranged, so that a small alpha gives no infinity.
     """
-    concentration = torch.full((2, count), alpha + 1.0, device=device)
-    gamma = torch._standard_gamma(concentration, generator=generator)
-    uniform = 1 - torch.rand(2, count, generator=generator, device=device)  # not 0
-    log_gamma = gamma.log() + uniform.log() / alpha
-    return torch.sigmoid(log_gamma[0] - log_gamma[1])
+    u, v = torch.rand(2, count, generator=generator, device=device)
+    power = u ** (1 / alpha)
+    cosine = torch.cos(2 * math.pi * v)
+    spread = (1 - power) * cosine**2  # t * t / (2 alpha) = spread / power
+    size = torch.sqrt(spread / (power + spread))  # |t| / sqrt(2 alpha + t * t)
+    return (1 + torch.where(cosine < 0, -size, size)) / 2
 
 
 def one_hot(labels: Tensor, classes: int, smoothing: float = 0.0) -> Tensor:
@@ -140,4 +155,10 @@ def _check(images: Tensor) -> None:
         raise ValueError(
             f"images must be a batch (N, C, H, W), not {tuple(images.shape)}; "
             "a single image needs a batch dimension: image[None]"
+        )
+    if images.shape[1] not in (1, 3):
+        raise ValueError(
+            "images must be (N, C, H, W) with 1 or 3 channels, not "
+            f"{tuple(images.shape)}; channels at the end go to their place with "
+            "images.permute(0, 3, 1, 2)"
         )

@@ -1,9 +1,9 @@
-"""CIFAR-10 from the nearest place that has it, checked, as tensors in memory.
+"""CIFAR-10 as tensors in memory.
 
-`load_cifar10` looks for a packed cache, then for torchvision's copy, then downloads;
-when there is no network it takes the small sample that comes with this package. `split`
-cuts off a validation part, `Batches` cuts mini-batches out of memory, and `normalize`
-turns their bytes into what the network reads. To get the data now, from a shell:
+`load_cifar10` takes the images from where `cifar_helpers.download` finds them, or from
+the small sample that comes with this package. `split` cuts off a validation part,
+`Batches` cuts mini-batches out of memory, and `normalize` turns their bytes into what
+the network reads. To get the data now, from a shell:
 
     python -m cifar_helpers.data
 
@@ -12,6 +12,8 @@ Images", 2009, https://www.cs.toronto.edu/~kriz/cifar.html
 """
 
 import argparse
+import copy
+import math
 import operator
 import os
 from dataclasses import dataclass
@@ -28,21 +30,22 @@ from cifar_helpers.download import (
     sample_arrays,
 )
 
-CLASSES = ("airplane", "automobile", "bird", "cat", "deer")  # label 0 is an airplane
-
-
-CLASSES += ("dog", "frog", "horse", "ship", "truck")
-
-
+CLASSES = (
+    "airplane",  # label 0
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",  # label 9
+)
 MEAN = (0.4914, 0.4822, 0.4465)  # red, green, blue of the training images, in [0, 1]
-
-
 STD = (0.2470, 0.2435, 0.2616)
 
-
 SOURCES = ("auto", "full", "sample")
-
-
 SAMPLE_PER_CLASS = {"train": 200, "test": 100}  # images of each class
 
 
@@ -51,7 +54,8 @@ class LabelledImages:
     """Images with their labels, whole in memory, on one device.
 
     Raises `TypeError` for a wrong kind or dtype, `ValueError` for a wrong shape,
-    unequal lengths, two devices, or a label outside 0..9.
+    unequal lengths, two devices, or a label outside 0..9. What `subset` and `to` give
+    is not checked again, because reading labels would make a GPU wait.
     """
 
     images: torch.Tensor  # uint8 (N, 3, 32, 32), contiguous
@@ -73,14 +77,20 @@ class LabelledImages:
         that is neither positions nor a mask, `ValueError` for a mask of another length.
         """
         positions = _positions(index, len(self)).to(self.labels.device)
-        return LabelledImages(
+        return self._unchecked(
             self.images.index_select(0, positions),
             self.labels.index_select(0, positions),
         )
 
     def to(self, device) -> "LabelledImages":
         """The same images and labels on another device."""
-        return LabelledImages(self.images.to(device), self.labels.to(device))
+        return self._unchecked(self.images.to(device), self.labels.to(device))
+
+    def _unchecked(self, images, labels) -> "LabelledImages":
+        part = copy.copy(self)  # does not call __post_init__
+        object.__setattr__(part, "images", images)
+        object.__setattr__(part, "labels", labels)
+        return part
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,49 +197,37 @@ def normalize(images: torch.Tensor) -> torch.Tensor:
         raise TypeError(f"normalize takes a uint8 tensor (values 0..255), got {got}")
     if images.ndim != 4 or images.shape[1] != 3:
         raise ValueError(f"images must be (N, 3, H, W), got {tuple(images.shape)}")
-    channels = [
-        (images[:, channel].float() / 255 - MEAN[channel]) / STD[channel]
-        for channel in range(3)
-    ]  # plain numbers, because a tensor of constants would make a GPU wait every batch
+    channels = []
+    for channel in range(3):  # MEAN as a tensor would be copied to a GPU every time
+        scaled = images[:, channel].float() / 255  # (N, H, W), in [0, 1]
+        channels.append((scaled - MEAN[channel]) / STD[channel])
     return torch.stack(channels, dim=1)  # (N, 3, H, W)
 
 
 class Batches:
     """Mini-batches of (images uint8, labels), cut from memory where the data lie.
 
-    Each pass with `shuffle` draws a new order from `generator` (torch's own if it is
-    None). Every batch is a copy, so writing to it leaves the data as they are. Raises
-    `ValueError` if `batch_size` is below one, or if `drop_last` would drop everything.
+    With `shuffle`, each pass draws a new order from torch's own generator. The last
+    batch may be smaller. Every batch is a copy, so writing to it leaves the data as
+    they are. Raises `ValueError` if `batch_size` is below one.
     """
 
-    def __init__(
-        self, part, batch_size, shuffle=False, generator=None, drop_last=False
-    ):
+    def __init__(self, part: LabelledImages, batch_size: int, shuffle: bool = False):
+        self.part, self.shuffle = part, shuffle
         self.batch_size = operator.index(batch_size)
         if self.batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-        if drop_last and self.batch_size > len(part):
-            raise ValueError(
-                f"drop_last with batch_size={batch_size} leaves no batch of "
-                f"{len(part)} images: choose a smaller batch_size"
-            )
-        self.part, self.shuffle = part, shuffle
-        self.generator, self.drop_last = generator, drop_last
 
     def __len__(self) -> int:
-        whole, rest = divmod(len(self.part), self.batch_size)
-        return whole if self.drop_last or not rest else whole + 1
+        return math.ceil(len(self.part) / self.batch_size)
 
     def __iter__(self):
         images, labels = self.part.images, self.part.labels
-        if self.shuffle:
-            device = self.generator.device if self.generator is not None else "cpu"
-            order = torch.randperm(
-                len(labels), generator=self.generator, device=device
-            ).to(labels.device)
-        else:
-            order = torch.arange(len(labels), device=labels.device)
-        for index in order.split(self.batch_size)[: len(self)]:
+        count = len(labels)
+        order = torch.randperm(count) if self.shuffle else torch.arange(count)
+        order = order.to(labels.device)
+        for start in range(0, count, self.batch_size):
+            index = order[start : start + self.batch_size]
             yield images.index_select(0, index), labels.index_select(0, index)
 
 
@@ -242,37 +240,39 @@ def load_cifar10(root=None, source: str = "auto") -> CIFAR10:
     1. `cifar10.npz`, the packed cache; every array's SHA-256 is checked,
     2. `cifar-10-batches-py`, torchvision's layout; its MD5 checks stay on,
 
-    and then downloads the archive: from `$CIFAR10_URL` if that is set, then from
-    `MIRRORS`. A mirror that fails or crawls gives way to the next; if all crawl, the
-    fastest of them finishes. What was found is packed once as `cifar10.npz`; after
-    that, the downloaded archive and what was unpacked from it are removed. An
-    interrupted download stays in `cifar10-download` and goes on from there the next
-    time. A damaged `cifar10.npz` is never used: when there is a new one, the old one is
-    kept as `cifar10.damaged.npz`.
+    and then downloads the archive: from `$CIFAR10_URL` if that is set, then from the
+    mirrors of `cifar_helpers.mirrors`. A mirror that breaks off is asked again after a
+    pause; one that fails or crawls gives way to the next; if all crawl, the fastest of
+    them finishes. What was found is packed once as `cifar10.npz`; after that, the
+    downloaded archive and what was unpacked from it are removed. An interrupted
+    download stays in `cifar10-download` and goes on from there the next time. A damaged
+    `cifar10.npz` is never used: when there is a new one, the old one is kept as
+    `cifar10.damaged.npz`.
 
     source: `"auto"` falls back to the bundled sample (2,000 and 1,000 images) and says
-    so in one line when no place has the data. `"full"` raises `DataUnavailable` then,
-    with every place and its reason. `"sample"` takes the sample at once. Where
-    `$CIFAR10_SOURCE` is set, it says what `"auto"` means.
+    so in one line, with the reason, when no place has the data. `"full"` raises
+    `DataUnavailable` then, with every place and its reason. `"sample"` takes the sample
+    at once. Where `$CIFAR10_SOURCE` is set, it says what `"auto"` means.
 
     Raises `CacheFolderError`, with `"auto"` too, if the data are not there yet and the
-    folder cannot be written (it is read-only, or the disk is full): that is for you to
-    mend. Data that are already there are read from a read-only folder as well.
+    folder cannot be written (it is a file or read-only, or the disk is full): that is
+    for you to mend. Data that are there are read from a read-only folder as well.
     """
-    if source == "auto":
-        source = os.environ.get("CIFAR10_SOURCE", "auto")
+    name = "source"
+    if source == "auto" and os.environ.get("CIFAR10_SOURCE"):
+        name, source = "the variable CIFAR10_SOURCE", os.environ["CIFAR10_SOURCE"]
     if source not in SOURCES:
-        raise ValueError(f"source must be one of {SOURCES}, got {source!r}")
+        raise ValueError(f"{name} must be one of {SOURCES}, got {source!r}")
     if source != "sample":
         try:
             return _as_dataset(full_arrays(cache_folder(root)), "full")
-        except DataUnavailable:
+        except DataUnavailable as error:
             if source == "full":
                 raise
             print(
-                "CIFAR-10 is neither in the cache nor to be downloaded: using the "
-                "bundled sample of 2,000 training and 1,000 test images "
-                '(load_cifar10(source="full") tells why).'
+                "CIFAR-10 could not be downloaded; using the bundled sample of 2,000 "
+                f"training and 1,000 test images. Reason: {error.reason}. "
+                '(All places tried: load_cifar10(source="full").)'
             )
     return _as_dataset(sample_arrays(), "sample")
 

@@ -10,15 +10,18 @@ import hashlib
 import io
 import pickle
 import re
+import ssl
 import tarfile
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
 from torchvision.datasets import CIFAR10 as TorchvisionCIFAR10
 
-from cifar_helpers import data
+from cifar_helpers import download, mirrors
+from cifar_helpers.data import CLASSES
 
 IMAGES_PER_BATCH = 10
 
@@ -31,7 +34,7 @@ def tiny_batches() -> dict[str, bytes]:
         pixels = random.integers(0, 256, (IMAGES_PER_BATCH, 3072), dtype=np.uint8)
         labels = random.permutation(IMAGES_PER_BATCH).tolist()
         files[name] = pickle.dumps({"data": pixels, "labels": labels}, protocol=4)
-    files["batches.meta"] = pickle.dumps({"label_names": list(data.CLASSES)}, 4)
+    files["batches.meta"] = pickle.dumps({"label_names": list(CLASSES)}, 4)
     return files
 
 
@@ -63,6 +66,15 @@ def tiny_archive() -> bytes:
     return gzip.compress(raw.getvalue(), mtime=0)
 
 
+def only_tiny_cifar10(monkeypatch):
+    """Expect the tiny data set, in one test; no mirror but those that it names."""
+    expect_tiny_cifar10(monkeypatch.setattr)
+    for name in ("CIFAR10_URL", "CIFAR10_ROOT", "CIFAR10_SOURCE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("no_proxy", "*")
+    return monkeypatch
+
+
 def expect_tiny_cifar10(setattr=setattr) -> None:
     """Make the package and torchvision expect the tiny data set and short patience."""
     md5 = {
@@ -80,40 +92,73 @@ def expect_tiny_cifar10(setattr=setattr) -> None:
         name: hashlib.sha256(array.tobytes()).hexdigest()
         for name, array in tiny_arrays().items()
     }
-    setattr(data, "FULL_SHA256", sha256)
-    setattr(data, "MIRRORS", ())
-    setattr(data, "TIMEOUT_SECONDS", 1.0)
-    setattr(data, "WINDOW_SECONDS", 0.5)
-    setattr(data, "SLOW_BYTES_PER_SECOND", 100_000)
-    setattr(data, "STALLED_BYTES_PER_SECOND", 5_000)
-    setattr(data, "CHUNK_BYTES", 1 << 14)
+    setattr(download, "FULL_SHA256", sha256)
+    setattr(mirrors, "MIRRORS", ())
+    setattr(mirrors, "ARCHIVE_BYTES", len(tiny_archive()))
+    setattr(mirrors, "TIMEOUT_SECONDS", 1.0)
+    setattr(mirrors, "RETRY_PAUSES", (0.01, 0.02, 0.04))
+    setattr(mirrors, "WINDOW_SECONDS", 0.5)
+    setattr(mirrors, "SLOW_BYTES_PER_SECOND", 100_000)
+    setattr(mirrors, "STALLED_BYTES_PER_SECOND", 5_000)
+    setattr(mirrors, "CHUNK_BYTES", 1 << 14)
+
+
+def write_batches(root: Path) -> None:
+    """The tiny data set in torchvision's layout."""
+    (root / "cifar-10-batches-py").mkdir(parents=True)
+    for name, content in tiny_batches().items():
+        (root / "cifar-10-batches-py" / name).write_bytes(content)
+
+
+def write_packed(root: Path, **changed) -> Path:
+    """The tiny data set as a packed cache, with some arrays changed."""
+    root.mkdir(parents=True, exist_ok=True)
+    np.savez(root / "cifar10.npz", **{**tiny_arrays(), **changed})
+    return root / "cifar10.npz"
 
 
 class Mirror:
     """What a server does and what it was asked.
 
     rate: bytes per second, None for as fast as it goes. stop_after: bytes of the body
-    after which it hangs up. status and ranges as in HTTP. silent: it never answers.
+    after which it hangs up; hang_up_every: bytes of each answer after which it does.
+    status and ranges as in HTTP; first: the status of the first answers, instead.
+    length: the Content-Length header, None for none. silent: it never answers. raw:
+    what it sends instead of an answer, piece by piece, with pauses of `pause` seconds.
     """
 
     def __init__(
         self,
-        body: bytes,
+        body: bytes = b"",
         *,
         content_type="application/gzip",
         rate=None,
         stop_after=None,
+        hang_up_every=None,
         status=200,
+        first=(),
         ranges=True,
+        length="right",
         silent=False,
+        raw=None,
+        pause=0.0,
     ):
-        self.body, self.content_type, self.status = body, content_type, status
+        self.body, self.content_type = body, content_type
+        self.status, self.first = status, list(first)
         self.rate, self.stop_after, self.ranges = rate, stop_after, ranges
-        self.silent = silent
+        self.hang_up_every, self.length = hang_up_every, length
+        self.silent, self.raw, self.pause = silent, raw, pause
         self.asked = []  # the Range header of every request, None where it had none
         self.sent_bytes = 0
         self.closing = threading.Event()
         self.url = None
+
+    def pieces(self, start: int):
+        """The body from `start` on, in pieces of a twentieth of a second."""
+        body = self.body[start : self.stop_after][: self.hang_up_every]
+        step = len(body) if self.rate is None else max(1, self.rate // 20)
+        for i in range(0, len(body), step or 1):
+            yield body[i : i + step]
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -125,17 +170,20 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         if mirror.silent:
             mirror.closing.wait(30)
-            return
-        start = self._start()
-        if start is None:
-            return
-        piece = mirror.body[start : mirror.stop_after]
-        step = len(piece) if mirror.rate is None else max(1, mirror.rate // 20)
+        elif mirror.raw:
+            self._send(mirror.raw(), mirror.pause)
+        else:
+            start = self._start()
+            if start is not None:
+                self._send(mirror.pieces(start), 0.05 if mirror.rate else 0)
+
+    def _send(self, pieces, pause: float) -> None:
+        mirror, end = self.server.mirror, time.monotonic() + 20
         with contextlib.suppress(OSError):  # the client may hang up, and should
-            for i in range(0, len(piece), step or 1):
-                self.wfile.write(piece[i : i + step])
-                mirror.sent_bytes += len(piece[i : i + step])
-                if mirror.rate is not None and mirror.closing.wait(0.05):
+            for piece in pieces:
+                self.wfile.write(piece)
+                mirror.sent_bytes += len(piece)
+                if mirror.closing.wait(pause) or time.monotonic() > end:
                     return
 
     def _start(self) -> int | None:
@@ -143,7 +191,10 @@ class _Handler(BaseHTTPRequestHandler):
         mirror, total = self.server.mirror, len(self.server.mirror.body)
         wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
         start = int(wanted[1]) if wanted and mirror.ranges else 0
-        if start >= total > 0:
+        refused = start >= total > 0 or bool(mirror.first)
+        if mirror.first:
+            self.send_response(mirror.first.pop(0))
+        elif refused:
             self.send_response(416)
         elif start:
             self.send_response(206)
@@ -151,22 +202,37 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self.send_response(mirror.status)
         self.send_header("Content-Type", mirror.content_type)
-        self.send_header("Content-Length", str(max(0, total - start)))
+        length = (
+            str(max(0, total - start)) if mirror.length == "right" else mirror.length
+        )
+        if length is not None:
+            self.send_header("Content-Length", "0" if refused else length)
         self.end_headers()
-        return None if start >= total > 0 else start
+        return None if refused else start
 
     def log_message(self, *arguments):
         pass
 
 
 @contextlib.contextmanager
-def serving(*mirrors: Mirror):
-    """Serve every mirror on a port of its own; gives the list of addresses."""
+def serving(*mirrors: Mirror, port=0, certificate=None):
+    """Serve every mirror on a port of its own; gives the list of addresses.
+
+    With `certificate`, a PEM file of a key and its certificate, over HTTPS.
+    """
     servers = []
     for mirror in mirrors:
-        server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+        server = ThreadingHTTPServer(("127.0.0.1", port), _Handler)
         server.daemon_threads, server.mirror = True, mirror
-        mirror.url = f"http://127.0.0.1:{server.server_port}/cifar-10-python.tar.gz"
+        mirror.closing.clear()
+        scheme = "http"
+        if certificate:
+            scheme, context = "https", ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            server.socket = context.wrap_socket(server.socket, server_side=True)
+            server.handle_error = lambda *arguments: None  # a client that hangs up
+        address = f"{scheme}://127.0.0.1:{server.server_port}"
+        mirror.url = f"{address}/cifar-10-python.tar.gz"
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         servers.append(server)
     try:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 
 from cifar_helpers import augment
@@ -194,28 +195,42 @@ def test_mixup_keeps_the_dtypes():
     assert (blended.dtype, targets.dtype) == (torch.bfloat16, torch.float32)
 
 
-@pytest.mark.parametrize("alpha", [0.01, 0.2, 1.0, 5.0])
+def shares_of(count, alpha):
+    """The shares that mixup drew, worked out from what it made of two numbers.
+
+    With targets i and i * i, image i mixed with j has i + (1 - a) (j - i) and
+    i * i + (1 - a) (j * j - i * i): the quotient of the differences is i + j.
+    """
+    own = torch.arange(count, dtype=torch.float64)
+    targets = torch.stack([own, own**2], dim=1)
+    _, mixed = augment.mixup(torch.zeros(count, 1, 1, 1), targets, alpha, seeded())
+    moved = (mixed - targets).numpy()  # (N, 2)
+    changed = moved[:, 0] != 0  # elsewhere a is 1, or the image was its own partner
+    own = own.numpy()[changed]
+    partner = moved[changed, 1] / moved[changed, 0] - own
+    np.testing.assert_allclose(partner, partner.round(), atol=0.01)
+    assert len(set(partner.round())) == len(partner)  # each is partner once
+    share = np.ones(count)
+    share[changed] = 1 - moved[changed, 0] / (partner.round() - own)
+    return share
+
+
+@pytest.mark.parametrize("alpha", [0.01, 0.2, 0.5, 1.0, 5.0])
 def test_mixup_share_follows_the_beta_distribution(alpha):
-    count = 4000
-    images = torch.ones(count, 1, 1, 1)
-    targets = torch.stack([torch.arange(count), torch.ones(count)], dim=1)
-    blended, blended_targets = augment.mixup(images, targets, alpha, seeded())
-    share = augment._beta(count, alpha, seeded(), "cpu").double()
-    partner = (blended_targets[:, 0] - share * targets[:, 0]) / (1 - share)
-    clear = share < 0.9  # where dividing by 1 - share keeps the digits
-    torch.testing.assert_close(
-        partner[clear], partner[clear].round(), rtol=0, atol=0.05
-    )  # the shares of the function are those of `_beta`
-    variance = 1 / (4 * (2 * alpha + 1))  # of Beta(alpha, alpha), in closed form
-    error = 5 * (variance / count) ** 0.5
-    assert share.mean().item() == pytest.approx(0.5, abs=error)
-    assert share.var().item() == pytest.approx(variance, rel=0.1)
-    below = np.random.default_rng(0).beta(alpha, alpha, 100_000)
-    for threshold in (0.05, 0.3, 0.5, 0.8):
-        expected = (below < threshold).mean()
-        assert (share < threshold).double().mean().item() == pytest.approx(
-            expected, abs=0.04
-        )
+    count = 20_000
+    share = shares_of(count, alpha)
+    beta = scipy.stats.beta(alpha, alpha)
+    low, high = 1e-5, 1 - 1e-5  # closer to 0 and 1, float32 rounds
+    inside = share[(low < share) & (share < high)]
+    probability = beta.cdf(high) - beta.cdf(low)
+    inner = scipy.stats.kstest(
+        inside, lambda x: (beta.cdf(x) - beta.cdf(low)) / probability
+    )
+    assert inner.pvalue > 0.001
+    deviation = (count * probability * (1 - probability)) ** 0.5
+    missing = count * probability - len(inside)
+    assert abs(missing) < 4 * deviation + 4  # some images were their own partners
+    assert share.min() >= 0 and share.max() <= 1
 
 
 def test_mixup_without_strength_changes_nothing():
@@ -230,10 +245,11 @@ def test_mixup_errors():
         augment.mixup(pictures(3), targets)
     with pytest.raises(TypeError, match="float images and float targets"):
         augment.mixup(floats, torch.tensor([0, 1, 2]))
-    with pytest.raises(ValueError, match="alpha >= 0"):
-        augment.mixup(floats, targets, -0.1)
+    for alpha in (-0.1, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match=f"alpha >= 0, not {alpha}"):
+            augment.mixup(floats, targets, alpha)
     for wrong in (torch.eye(4), torch.ones(3)):
-        with pytest.raises(ValueError, match=r"shape \(N, classes\)"):
+        with pytest.raises(ValueError, match=r"targets \(3, classes\), not \("):
             augment.mixup(floats, wrong)
 
 
@@ -294,6 +310,18 @@ def test_wrong_input_is_explained(name):
         change(pictures(1)[0], seeded())
     with pytest.raises(TypeError, match="must be a torch.Tensor, not ndarray"):
         change(pictures(1).numpy(), seeded())
+
+
+@pytest.mark.parametrize("shape", [(2, 32, 32, 3), (2, 32, 32, 1), (2, 4, 32, 32)])
+def test_channels_in_another_place_are_refused(shape):
+    images = torch.zeros(shape)
+    changes = {
+        **EVERY_AUGMENTATION,
+        "mixup": lambda images, _: augment.mixup(images, torch.eye(2)),
+    }
+    for change in changes.values():
+        with pytest.raises(ValueError, match=r"images.permute\(0, 3, 1, 2\)"):
+            change(images, seeded())
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
