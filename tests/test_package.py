@@ -20,6 +20,7 @@ import cifar_helpers
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "cifar_helpers"
 FLOORS = (  # a module imports from lower floors only, a package's parts from each other
+    {"mirrors"},
     {"runtime", "field_rules", "hooks", "download", "depthwise", "optimizers"},
     {"data", "blocks"},
     {"augment", "corruptions", "model"},
