@@ -5,6 +5,7 @@ Shapes are written (N, C, H, W): images in the batch, channels, height, width.
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from cifar_helpers.depthwise import DepthwiseConv2d
 
@@ -69,9 +70,69 @@ class DepthwiseSeparableConv(nn.Module):
         return self.activation(y)
 
 
-class DilatedBlock(nn.Module):
-    """Part 2: pairs of depthwise separable convolutions, the second looking farther.
+class GatedUnit(nn.Module):
+    """Filters of several dilations side by side, then a gate instead of a ReLU.
 
+    The channels are split into four groups of a quarter each, rounded down to a
+    multiple of 8; the last takes the rest. The first group stays as it is, the others
+    go through depthwise 3 x 3 filters of dilation 1, d / 2 and d. After batch
+    normalization, a 1 x 1 convolution gives twice the channels: of its halves a and b,
+    a * silu(b) goes on, so b decides how much of a does (gated linear units: Dauphin et
+    al. 2017, section 2; with SiLU: Shazeer 2020, SwiGLU). Then 1 x 1 convolution ->
+    batch normalization -> plus the input. No ReLU follows: nothing cuts the shortcut.
+    Maps (N, channels, H, W) to the same shape, for 32 channels or more, with
+    3 channels^2 + 6 channels + 9 (channels - those of the first group) parameters.
+    """
+
+    def __init__(self, channels: int, dilation: int = 1, residual: bool = True):
+        super().__init__()
+        size = channels // 4 // 8 * 8  # multiples of 8 suit the hardware
+        if size == 0:
+            raise ValueError(f"a gated unit needs at least 32 channels, not {channels}")
+        groups = dict.fromkeys((1, max(dilation // 2, 1), dilation), 0)
+        groups[1] += size
+        groups[max(dilation // 2, 1)] += size
+        groups[dilation] += channels - 3 * size  # the last takes the rest
+        self.sizes = [size, *groups.values()]  # equal dilations make one group
+        self.depthwise = nn.ModuleList(
+            DepthwiseConv2d(count, d) for d, count in groups.items()
+        )
+        self.norm = nn.BatchNorm2d(channels)
+        self.expand = nn.Conv2d(channels, 2 * channels, 1)
+        self.project = nn.Conv2d(channels, channels, 1, bias=False)
+        self.last_norm = nn.BatchNorm2d(channels)
+        self.residual = residual
+
+    def zero_init_residual(self) -> None:
+        """Begin as the shortcut alone: with gamma = 0 the filters add nothing yet.
+
+        (Goyal et al. 2017, section 5.1.) Without a shortcut, nothing is changed.
+        """
+        if self.residual:
+            nn.init.zeros_(self.last_norm.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = x.split(self.sizes, dim=1)  # the first stays as it is
+        seen = [layer(parts[k]) for k, layer in enumerate(self.depthwise, start=1)]
+        y = self.norm(torch.cat([parts[0], *seen], dim=1))  # (N, channels, H, W)
+        a, b = self.expand(y).chunk(2, dim=1)  # (N, channels, H, W) each
+        y = self.last_norm(self.project(a * F.silu(b)))  # (N, channels, H, W)
+        if self.residual:
+            y += x
+        return y
+
+
+def make_unit(kind: str, channels: int, dilation: int = 1, residual: bool = True):
+    """A layer that keeps a map's shape: "separable" or "gated"."""
+    if kind == "gated":
+        return GatedUnit(channels, dilation, residual)
+    return DepthwiseSeparableConv(channels, channels, dilation, residual=residual)
+
+
+class DilatedBlock(nn.Module):
+    """Part 2: pairs of units, the second looking farther than the first.
+
+    A unit is a depthwise separable convolution, or a gated unit.
     Dilation d spreads the nine taps of a 3 x 3 filter over (2 d + 1) x (2 d + 1)
     pixels at no extra cost (Yu & Koltun 2016, equation 2). Both see the map at its full
     size. Only then a stride s is taken, by a dense convolution that looks at all pixels
@@ -81,12 +142,18 @@ class DilatedBlock(nn.Module):
     """
 
     def __init__(
-        self, in_channels, out_channels, dilations, stride=1, residual=True, pairs=1
+        self,
+        in_channels,
+        out_channels,
+        dilations,
+        stride=1,
+        residual=True,
+        pairs=1,
+        unit="separable",
     ):
         super().__init__()
         self.near, self.far, *more = (
-            DepthwiseSeparableConv(in_channels, in_channels, d, residual=residual)
-            for d in dilations * pairs
+            make_unit(unit, in_channels, d, residual) for d in dilations * pairs
         )
         self.more = nn.Sequential(*more)  # the same again, pairs - 1 times
         self.merge = nn.Identity()
@@ -113,7 +180,7 @@ class ChannelAttention(nn.Module):
     def __init__(self, channels: int, reduction: int = 4):
         super().__init__()
         hidden = max(channels // reduction, 1)
-        self.squeeze = nn.AdaptiveAvgPool2d(1)
+        self.squeeze = GlobalAveragePool()
         self.excitation = nn.Sequential(
             nn.Conv2d(channels, hidden, 1),
             nn.ReLU(inplace=True),
@@ -132,23 +199,38 @@ class ChannelAttention(nn.Module):
 class DeconvResidual(nn.Module):
     """Part 4: down to a coarse map, up by transposed convolution, plus a shortcut.
 
-    A strided convolution halves the map, a second one refines it; both mix all
-    channels. A transposed convolution (Zeiler et al. 2010) brings it back to the size
-    of `detail`, a finer map from earlier, which is added to it (the long shortcut of
-    Ronneberger et al. 2015, with a sum, as in He et al. 2016, equation 1).
+    A strided convolution halves the map; a second one, or a gated unit, refines it. A
+    transposed convolution (Zeiler et al. 2010) brings it back to the size of `detail`,
+    a map from earlier, which is added to it (the long shortcut of Ronneberger et al.
+    2015, with a sum, as in He et al. 2016, equation 1). The steps down and up mix all
+    channels, or with groups only those of the same group (Xie et al. 2017, section 3).
     Kernel and stride of the transposed convolution are equal: patches never overlap.
     Maps x (N, in_channels, H, W) and detail (N, out_channels, s H, s W) to
     (N, out_channels, s H, s W), with s = upscale / 2. H and W must be even.
     """
 
     def __init__(
-        self, in_channels, hidden_channels, out_channels, upscale=4, residual=True
+        self,
+        in_channels,
+        hidden_channels,
+        out_channels,
+        upscale=4,
+        residual=True,
+        unit="separable",
+        down_kernel=3,
+        down_groups=1,
+        up_groups=1,
     ):
         super().__init__()
-        self.down = conv_norm_relu(in_channels, hidden_channels, 3, stride=2, padding=1)
-        self.refine = conv_norm_relu(hidden_channels, hidden_channels, 3, padding=1)
+        hidden = hidden_channels
+        self.down = conv_norm_relu(in_channels, hidden, down_kernel, 2, 1, down_groups)
+        if unit == "gated":  # it has a shortcut of its own
+            self.refine = GatedUnit(hidden, residual=residual)
+        else:
+            self.refine = conv_norm_relu(hidden, hidden, 3, padding=1)
+        self.add_refined = residual and unit != "gated"
         self.deconv = nn.ConvTranspose2d(
-            hidden_channels, out_channels, upscale, stride=upscale, bias=False
+            hidden, out_channels, upscale, upscale, groups=up_groups, bias=False
         )
         self.norm = nn.BatchNorm2d(out_channels)
         self.activation = nn.ReLU(inplace=True)
@@ -157,7 +239,7 @@ class DeconvResidual(nn.Module):
     def forward(self, x: Tensor, detail: Tensor) -> Tensor:
         x = self.down(x)  # (N, hidden_channels, H / 2, W / 2)
         refined = self.refine(x)  # (N, hidden_channels, H / 2, W / 2)
-        x = refined + x if self.residual else refined
+        x = refined + x if self.add_refined else refined
         x = self.norm(self.deconv(x))  # (N, out_channels, s H, s W)
         if self.residual:
             x += detail
@@ -169,20 +251,27 @@ class ASPP(nn.Module):
 
     A local branch, one dilated branch per rate and one branch that sees the whole image
     are concatenated and mixed by a 1 x 1 convolution (Chen et al. 2017, DeepLabv3,
-    section 3.3). With stride s the branches are evaluated at every s-th place only: the
-    local branch then is an s x s convolution, so that no pixel is skipped.
+    section 3.3). With stride s the branches are evaluated at every s-th place only. So
+    that no pixel is skipped, the local branch then is an s x s convolution, or, if
+    `pooled`, the mean of s x s pixels and a 1 x 1 convolution, with fewer weights.
     Maps (N, in_channels, H, W) to (N, out_channels, H / s, W / s).
     """
 
-    def __init__(self, in_channels, branch_channels, out_channels, rates, stride=1):
+    def __init__(
+        self, in_channels, branch_channels, out_channels, rates, stride=1, pooled=False
+    ):
         super().__init__()
-        self.local = conv_norm_relu(in_channels, branch_channels, stride, stride)
+        if pooled:
+            self.local = conv_norm_relu(in_channels, branch_channels, 1)
+            self.local.insert(0, nn.AvgPool2d(stride))
+        else:
+            self.local = conv_norm_relu(in_channels, branch_channels, stride, stride)
         self.dilated = nn.ModuleList(
             DepthwiseSeparableConv(in_channels, branch_channels, rate, stride, False)
             for rate in rates
         )
         self.whole_image = nn.Sequential(  # no batch norm: there is one value per map
-            nn.AdaptiveAvgPool2d(1),
+            GlobalAveragePool(),
             nn.Conv2d(in_channels, branch_channels, 1),
             nn.ReLU(inplace=True),
         )
@@ -206,7 +295,7 @@ class ClassificationHead(nn.Module):
 
     def __init__(self, in_channels: int, classes: int, dropout: float = 0.0):
         super().__init__()
-        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.pool = GlobalAveragePool()
         self.flatten = nn.Flatten()
         self.dropout = nn.Dropout(dropout)
         self.linear = nn.Linear(in_channels, classes)
@@ -218,10 +307,31 @@ class ClassificationHead(nn.Module):
         return self.log_softmax(x)
 
 
-def conv_norm_relu(in_channels, out_channels, kernel_size, stride=1, padding=0):
+def conv_norm_relu(
+    in_channels, out_channels, kernel_size, stride=1, padding=0, groups=1
+):
     """Convolution without bias -> batch normalization -> ReLU."""
     return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, bias=False),
+        nn.Conv2d(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            padding,
+            groups=groups,
+            bias=False,
+        ),
         nn.BatchNorm2d(out_channels),
         nn.ReLU(inplace=True),
     )
+
+
+class GlobalAveragePool(nn.Module):
+    """The mean of each map: (N, C, H, W) to (N, C, 1, 1).
+
+    As `nn.AdaptiveAvgPool2d(1)`, whose gradient forgets that the maps lie channels
+    last, so that on a CPU later layers copy it back and forth.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.avg_pool2d(x, x.shape[2:])

@@ -70,8 +70,10 @@ def switch() -> Rule:
 
 
 def choice(*choices) -> Rule:
-    """One of the `choices`."""
-    return lambda v: v in choices, f"one of {choices}"
+    """One of the `choices`, and of its type."""
+    return lambda v: any(type(v) is type(c) and v == c for c in choices), (
+        f"one of {choices}"
+    )
 
 
 def choices(*possible) -> Rule:

@@ -23,6 +23,7 @@ from cifar_helpers.blocks import (
 from cifar_helpers.data import normalize
 from cifar_helpers.field_rules import (
     check_fields,
+    choice,
     choices,
     fraction,
     switch,
@@ -68,6 +69,12 @@ class NetConfig:
     attention_reduction: int = 4  # channels per hidden unit of the attention
     rates: tuple[int, ...] = (6, 12, 18)  # dilations of the ASPP branches
     aspp_stride: int = 4  # the branches are evaluated on every 4th row and column
+    unit: str = "separable"  # or "gated": of the dilated blocks and the coarsest maps
+    down_kernel: int = 3  # or 4: of the deconvolution part's step down
+    down_groups: int = 1  # groups of channels that this step does not mix
+    up_groups: int = 1  # the same for the transposed convolution
+    shortcut_from: str = "dilated_near"  # or "attention": the long shortcut's maps
+    aspp_pooled: bool = False  # the local branch reads means, not every single pixel
     initial_dropout: float = 0.0  # probability that a feature map is dropped
     head_dropout: float = 0.0  # probability that a classifier input is dropped
     residual: bool = True  # all shortcuts, short and long
@@ -89,6 +96,34 @@ class NetConfig:
                     f"{name} must divide {size}, so that the maps of a 32 x 32 image "
                     f"fit together; {getattr(self, name)} does not"
                 )
+        self._check_channels()
+
+    def _check_channels(self):
+        """Raise ValueError unless groups and shortcuts fit the channels."""
+        for groups, name in (
+            ("down_groups", "deep_channels"),
+            ("down_groups", "hidden_channels"),
+            ("up_groups", "hidden_channels"),
+            ("up_groups", "channels"),
+        ):
+            channels, count = getattr(self, name), getattr(self, groups)
+            if channels % count:
+                raise ValueError(
+                    f"{groups} must divide {name}, {channels}; {count} does not"
+                )
+        wide, deep, hidden = self.channels, self.deep_channels, self.hidden_channels
+        if self.unit == "gated" and min(wide, hidden) < 32:
+            raise ValueError(
+                "gated units need channels and hidden_channels of at least 32, not "
+                f"{wide} and {hidden}"
+            )
+        same_size = self.far_stride == 1 and wide == deep
+        if self.shortcut_from == "attention" and not same_size:
+            raise ValueError(
+                'shortcut_from="attention" needs far_stride=1 and as many '
+                "deep_channels as channels, so that the maps can be added; not "
+                f"far_stride={self.far_stride}, {deep} and {wide}"
+            )
 
 
 RULES = {  # what each entry of a NetConfig may be
@@ -107,6 +142,12 @@ RULES = {  # what each entry of a NetConfig may be
     "attention_reduction": whole(1),
     "rates": wholes(1),
     "aspp_stride": whole(1),
+    "unit": choice("separable", "gated"),
+    "down_kernel": choice(3, 4),
+    "down_groups": whole(1),
+    "up_groups": whole(1),
+    "shortcut_from": choice("dilated_near", "attention"),
+    "aspp_pooled": switch(),
     "initial_dropout": fraction(),
     "head_dropout": fraction(),
     "residual": switch(),
@@ -127,16 +168,26 @@ class CIFAR10Net(nn.Module):
         wide, deep, out = c.channels, c.deep_channels, c.out_channels
         self.initial = InitialConvBlock(3, wide, c.initial_dropout, c.initial_stride)
         self.dilated_near = DilatedBlock(
-            wide, wide, c.near_dilations, residual=c.residual, pairs=c.near_pairs
+            wide, wide, c.near_dilations, 1, c.residual, c.near_pairs, c.unit
         )
         self.dilated_far = DilatedBlock(
-            wide, deep, c.far_dilations, c.far_stride, c.residual, c.far_pairs
+            wide, deep, c.far_dilations, c.far_stride, c.residual, c.far_pairs, c.unit
         )
         self.attention = ChannelAttention(deep, c.attention_reduction)
         self.deconvolution = DeconvResidual(
-            deep, c.hidden_channels, wide, 2 * c.far_stride, c.residual
+            deep,
+            c.hidden_channels,
+            wide,
+            2 * c.far_stride,
+            c.residual,
+            c.unit,
+            c.down_kernel,
+            c.down_groups,
+            c.up_groups,
         )
-        self.aspp = ASPP(wide, c.branch_channels, out, c.rates, c.aspp_stride)
+        self.aspp = ASPP(
+            wide, c.branch_channels, out, c.rates, c.aspp_stride, c.aspp_pooled
+        )
         self.head = ClassificationHead(out, c.classes, c.head_dropout)
         self.size_step = c.initial_stride * math.lcm(2 * c.far_stride, c.aspp_stride)
         for part in c.without:
@@ -148,6 +199,8 @@ class CIFAR10Net(nn.Module):
         detail = self.dilated_near(x)  # (N, 16, 32, 32)
         x = self.dilated_far(detail)  # (N, 64, 16, 16)
         x = self.attention(x)  # (N, 64, 16, 16)
+        if self.config.shortcut_from == "attention":
+            detail = x
         x = self.deconvolution(x, detail)  # (N, 16, 32, 32)
         x = self.aspp(x)  # (N, 96, 8, 8)
         return self.head(x)  # (N, 10)

@@ -5,6 +5,7 @@ import pytest
 import torch
 from convolution_oracle import convolution
 from torch import nn
+from torch.nn import functional as F
 
 from cifar_helpers.blocks import (
     ASPP,
@@ -13,6 +14,8 @@ from cifar_helpers.blocks import (
     DeconvResidual,
     DepthwiseSeparableConv,
     DilatedBlock,
+    GatedUnit,
+    GlobalAveragePool,
     InitialConvBlock,
 )
 
@@ -56,6 +59,33 @@ def separable(x, block, dilation, stride=1, residual=False):
     y = convolution(x, block.depthwise.weight, stride, dilation, dilation)
     y = normalization(convolution(y, block.pointwise.weight), block.norm)
     return positive_part(y + x if residual else y)
+
+
+def in_groups(operation, x, weight, groups, **options):
+    """A convolution whose groups of channels know nothing of each other."""
+    pieces = zip(x.chunk(groups, dim=1), weight.chunk(groups), strict=True)
+    return torch.cat([operation(piece, w, **options) for piece, w in pieces], 1)
+
+
+def gated(x, unit, groups, residual=True):
+    """What GatedUnit should give; `groups` are (channels, dilation), 0: passed on."""
+    filters = torch.cat([layer.weight for layer in unit.depthwise])
+    seen, start, used = [], 0, 0
+    for count, dilation in groups:
+        part = x[:, start : start + count]
+        if dilation:
+            weight = filters[used : used + count]
+            part = convolution(part, weight, padding=dilation, dilation=dilation)
+            used += count
+        seen.append(part)
+        start += count
+    assert (start, used) == (x.shape[1], len(filters))
+    y = normalization(torch.cat(seen, 1), unit.norm)
+    y = convolution(y, unit.expand.weight, bias=unit.expand.bias)
+    a, b = y[:, : x.shape[1]], y[:, x.shape[1] :]
+    y = a * b / (1 + torch.exp(-b))
+    y = normalization(convolution(y, unit.project.weight), unit.last_norm)
+    return y + x if residual else y
 
 
 # ---- part 1 --------------------------------------------------------------------------
@@ -146,6 +176,93 @@ def test_separable_convolution_has_the_parameters_of_its_formula(channels):
     assert count == 9 * narrow + narrow * wide + 2 * wide
 
 
+GROUPS = {  # (channels, dilation): (channels, dilation) of each group
+    (72, 8): ((16, 0), (16, 1), (16, 4), (24, 8)),
+    (72, 1): ((16, 0), (16, 1), (16, 1), (24, 1)),
+    (48, 2): ((8, 0), (8, 1), (8, 1), (24, 2)),
+    (80, 4): ((16, 0), (16, 1), (16, 2), (32, 4)),
+    (32, 3): ((8, 0), (8, 1), (8, 1), (8, 3)),
+}
+
+
+@pytest.mark.parametrize("residual", [True, False])
+@pytest.mark.parametrize("sizes", GROUPS, ids=str)
+def test_gated_unit(sizes, residual):
+    unit = prepared(GatedUnit(*sizes, residual))
+    x = maps(2, sizes[0], 7, 9)
+    before = x.clone()
+    torch.testing.assert_close(unit(x), gated(x, unit, GROUPS[sizes], residual))
+    assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize("sizes", GROUPS, ids=str)
+def test_gated_unit_has_the_gradients_of_plain_operations(sizes):
+    unit, x = prepared(GatedUnit(*sizes)).train(), maps(3, sizes[0], 8, 8)
+    x.requires_grad_()
+    norms = {
+        norm: (None, None, norm.weight, norm.bias, True)
+        for norm in (unit.norm, unit.last_norm)
+    }
+    filters = torch.cat([layer.weight for layer in unit.depthwise])
+    counts, dilations = zip(*GROUPS[sizes], strict=True)
+    parts = zip(
+        x.split(counts, 1)[1:], filters.split(counts[1:]), dilations[1:], strict=True
+    )
+    seen = [F.conv2d(p, w, None, 1, d, d, p.shape[1]) for p, w, d in parts]
+    y = torch.cat([x[:, : counts[0]], *seen], 1)
+    y = F.batch_norm(y, *norms[unit.norm])
+    y = F.conv2d(y, unit.expand.weight, unit.expand.bias)
+    y = y[:, : sizes[0]] * y[:, sizes[0] :] * y[:, sizes[0] :].sigmoid()
+    y = F.conv2d(y, unit.project.weight)
+    expected = x + F.batch_norm(y, *norms[unit.last_norm])
+    result, pull = unit(x), torch.randn_like(expected)
+    torch.testing.assert_close(result, expected)
+    inputs = (x, *unit.parameters())
+    torch.testing.assert_close(
+        torch.autograd.grad(result, inputs, pull),
+        torch.autograd.grad(expected, inputs, pull),
+    )
+
+
+def test_zero_init_makes_a_gated_unit_the_identity():
+    unit, x = GatedUnit(32, 4).train(), torch.randn(4, 32, 8, 8)
+    unit.zero_init_residual()
+    y = unit(x)
+    assert torch.equal(y, x)  # no ReLU: negative values pass as well
+    y.square().sum().backward()
+    assert unit.last_norm.weight.grad.abs().min() > 0  # it can leave zero
+    plain = GatedUnit(32, 4, residual=False)
+    plain.zero_init_residual()  # nothing would be left of its input
+    assert plain.last_norm.weight.eq(1).all()
+
+
+@pytest.mark.parametrize("sizes", GROUPS, ids=str)
+def test_gated_unit_has_the_parameters_of_its_formula(sizes):
+    channels, first = sizes[0], GROUPS[sizes][0][0]
+    count = sum(p.numel() for p in GatedUnit(*sizes).parameters())
+    assert count == 3 * channels**2 + 6 * channels + 9 * (channels - first)
+
+
+def test_gated_unit_needs_channels_for_four_groups():
+    with pytest.raises(ValueError, match="needs at least 32 channels, not 31"):
+        GatedUnit(31)
+
+
+@pytest.mark.parametrize("dilation", [1, 2, 4, 8])
+def test_gated_unit_keeps_maps_channels_last(dilation):
+    """Another order would be copied back and forth by every layer that follows."""
+    last = {"memory_format": torch.channels_last}
+    unit = GatedUnit(72, dilation).to(**last)
+    x = torch.randn(4, 72, 16, 16).contiguous(**last).requires_grad_()
+    expected = unit(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = unit(x.bfloat16())
+    assert y.is_contiguous(**last) and y.dtype == torch.bfloat16
+    torch.testing.assert_close(y.float(), expected, atol=0.1, rtol=0.1)
+    (gradient,) = torch.autograd.grad(y.float().square().sum(), x)
+    assert gradient.is_contiguous(**last)
+
+
 @pytest.mark.parametrize("out_channels, stride", [(4, 1), (6, 1), (4, 2), (6, 4)])
 @pytest.mark.parametrize("residual", [True, False])
 def test_dilated_block_is_two_separable_convolutions(out_channels, stride, residual):
@@ -170,6 +287,16 @@ def test_dilated_block_repeats_its_pair():
         [block.near, block.far, *block.more], (2, 3, 2, 3, 2, 3), strict=True
     ):
         y = separable(y, convolution_of_block, dilation, 1, True)
+    torch.testing.assert_close(block(x), y)
+
+
+def test_dilated_block_of_gated_units():
+    block = prepared(DilatedBlock(32, 32, (1, 3), pairs=2, unit="gated"))
+    y = x = maps(2, 32, 4, 6)
+    for unit, dilation in zip(
+        [block.near, block.far, *block.more], (1, 3, 1, 3), strict=True
+    ):
+        y = gated(y, unit, ((8, 0), (8, 1), (8, 1), (8, dilation)))
     torch.testing.assert_close(block(x), y)
 
 
@@ -239,6 +366,22 @@ def test_deconvolution_and_its_shortcut(upscale, residual):
     assert torch.equal(detail, before)
 
 
+@pytest.mark.parametrize("residual", [True, False])
+def test_deconvolution_in_groups_with_a_gated_unit(residual):
+    block = prepared(DeconvResidual(8, 32, 6, 2, residual, "gated", 4, 4, 2))
+    x, detail = maps(2, 8, 4, 6), maps(2, 6, 4, 6)
+    first, last = block.down[0].weight, block.deconv.weight
+    assert first.shape == (32, 2, 4, 4) and last.shape == (32, 3, 2, 2)
+    down = in_groups(convolution, x, first, 4, stride=2, padding=1)
+    down = positive_part(normalization(down, block.down[1]))
+    groups = ((8, 0), (8, 1), (8, 1), (8, 1))
+    coarse = gated(down, block.refine, groups, residual)
+    y = normalization(in_groups(transposed, coarse, last, 2, stride=2), block.norm)
+    expected = positive_part(y + detail if residual else y)
+    assert expected.shape == (2, 6, 4, 6)
+    torch.testing.assert_close(block(x, detail), expected)
+
+
 # ---- part 5 --------------------------------------------------------------------------
 
 
@@ -259,6 +402,46 @@ def test_aspp_joins_its_branches(rates, stride):
     expected = positive_part(normalization(joined, block.project[1]))
     assert expected.shape == (2, 5, 8 // stride, 12 // stride)
     torch.testing.assert_close(block(x), expected)
+
+
+@pytest.mark.parametrize("stride", [1, 2, 4])
+def test_pooled_local_branch_sees_means(stride):
+    block = prepared(ASPP(3, 4, 5, (2,), stride, pooled=True))
+    x = maps(2, 3, 8, 12)
+    cells = x.reshape(2, 3, 8 // stride, stride, 12 // stride, stride)
+    local = convolution(cells.mean((3, 5)), block.local[1].weight)
+    local = positive_part(normalization(local, block.local[2]))
+    torch.testing.assert_close(block.local(x), local)
+    seen = []
+    block.project.register_forward_pre_hook(lambda layer, inputs: seen.extend(inputs))
+    assert block(x).shape == (2, 5, 8 // stride, 12 // stride)
+    torch.testing.assert_close(seen[0][:, :4], local)
+    torch.testing.assert_close(
+        seen[0][:, 4:8], separable(x, block.dilated[0], 2, stride)
+    )
+
+
+# ---- the mean of a map ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [(8, 8), (3, 5), (1, 1)], ids=str)
+def test_global_average_is_that_of_torch(size):
+    x, plain = maps(2, 6, *size).requires_grad_(), nn.AdaptiveAvgPool2d(1)
+    y, expected = GlobalAveragePool()(x), plain(x)
+    torch.testing.assert_close(y, expected)
+    pull = torch.randn_like(y)
+    wanted = torch.autograd.grad(expected, x, pull)
+    torch.testing.assert_close(torch.autograd.grad(y, x, pull), wanted)
+    with torch.no_grad():
+        single = x.detach().float()
+        torch.testing.assert_close(GlobalAveragePool()(single), plain(single))
+
+
+def test_global_average_has_a_gradient_channels_last():
+    x = torch.randn(4, 6, 8, 8).contiguous(memory_format=torch.channels_last)
+    total = GlobalAveragePool()(x.requires_grad_()).square().sum()
+    (gradient,) = torch.autograd.grad(total, x)
+    assert gradient.is_contiguous(memory_format=torch.channels_last)
 
 
 # ---- part 6 --------------------------------------------------------------------------

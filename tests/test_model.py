@@ -3,6 +3,8 @@
 import inspect
 import json
 import re
+from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -29,6 +31,22 @@ NARROW = {
     "branch_channels": 3,
     "out_channels": 7,
 }
+GATED = replace(  # gated units on maps of 16 x 16
+    PRESETS["cpu"][0],
+    channels=72,
+    deep_channels=72,
+    near_pairs=2,
+    far_pairs=2,
+    attention_reduction=8,
+    hidden_channels=72,
+    branch_channels=24,
+    unit="gated",
+    down_kernel=4,
+    down_groups=8,
+    up_groups=4,
+    shortcut_from="attention",
+    aspp_pooled=True,
+)
 SWITCHES = [(), *((part,) for part in PARTS[:-1]), PARTS[:-1]]
 
 
@@ -79,7 +97,12 @@ def by_hand(c):
         c.out_channels,
     )
     squeezed, joined = d // c.attention_reduction, b * (len(c.rates) + 2)
-    mixed = 2 * (9 * w + w * w)  # two separable convolutions that keep the channels
+    mixed, biases = 2 * (9 * w + w * w), 4 * w  # a pair of separable convolutions
+    refining, others = 9 * h * h, 2 * h
+    if c.unit == "gated":  # a quarter of the channels, in eights, is not filtered
+        mixed, biases = 2 * (9 * (w - w // 32 * 8) + 3 * w * w), 2 * 6 * w
+        refining, others = 9 * (h - h // 32 * 8) + 3 * h * h, 6 * h
+    stepping = c.down_kernel**2 * d * h // c.down_groups
     near, far = c.near_pairs, c.far_pairs
     merging = c.far_stride > 1 or w != d
     side = 32 // c.initial_stride
@@ -87,20 +110,20 @@ def by_hand(c):
     coarsest = side // c.far_stride // 2
     full, half, coarse = side**2, (side // c.far_stride) ** 2, coarsest**2
     places = (side // c.aspp_stride) ** 2  # of ASPP's outputs
-    up = (2 * c.far_stride) ** 2
-    local = w * b * c.aspp_stride**2
+    rising = (2 * c.far_stride) ** 2 * h * w // c.up_groups
+    local = w * b * (1 if c.aspp_pooled else c.aspp_stride**2)
     dilated = len(c.rates) * (9 * w + w * b)
     parts = {
         "initial": (3 * first * w + 2 * w, 3 * first * w * full),
-        "dilated_near": (near * (mixed + 4 * w), near * mixed * full),
+        "dilated_near": (near * (mixed + biases), near * mixed * full),
         "dilated_far": (
-            far * (mixed + 4 * w) + merging * (9 * w * d + 2 * d),
+            far * (mixed + biases) + merging * (9 * w * d + 2 * d),
             far * mixed * full + merging * 9 * w * d * half,
         ),
         "attention": (2 * d * squeezed + squeezed + d, 2 * d * squeezed),
         "deconvolution": (
-            9 * d * h + 2 * h + 9 * h * h + 2 * h + up * h * w + 2 * w,
-            (9 * d * h + 9 * h * h + up * h * w) * coarse,
+            stepping + 2 * h + refining + others + rising + 2 * w,
+            (stepping + refining + rising) * coarse,
         ),
         "aspp": (
             (local + dilated + w * b + b + joined * o)  # convolutions
@@ -132,6 +155,10 @@ EVERY_SWITCH = [NetConfig(without=without) for without in SWITCHES]
         NetConfig(rates=(6,), **NARROW),
         NetConfig(**HALF_SIZE, **NARROW),
         NetConfig(near_pairs=2, far_pairs=3, **HALF_SIZE, **NARROW),
+        NetConfig(**(NARROW | {"channels": 8}), down_kernel=4),
+        NetConfig(channels=32, deep_channels=48, hidden_channels=80, unit="gated"),
+        NetConfig(channels=16, down_groups=4, up_groups=8, aspp_pooled=True),
+        GATED,
         PRESETS["champion"][0],
         NetConfig(without=PARTS[:-1], **HALF_SIZE),
     ],
@@ -157,6 +184,50 @@ def test_table_agrees_with_a_calculation_from_the_sizes(config):
         == parameters
     )
     assert count_multiply_adds(model) == multiply_adds
+
+
+def test_gated_network_has_the_numbers_of_its_design():
+    """Added up part by part: a unit has 504 + 10512 + 5184 + 2 * 144 = 16488."""
+    model = CIFAR10Net(GATED)
+    parameters = {
+        "initial": 3 * 4 * 4 * 72 + 144,
+        "dilated_near": 4 * 16_488,
+        "dilated_far": 4 * 16_488,
+        "attention": 72 * 9 + 9 + 9 * 72 + 72,
+        "deconvolution": 72 * 9 * 16 + 144 + 16_488 + 72 * 18 * 4 + 144,
+        "aspp": (72 * 24 + 48) + 3 * (9 * 72 + 72 * 24 + 48) + (72 * 24 + 24)
+        + (120 * 128 + 256),
+        "head": 128 * 10 + 10,
+    }  # fmt: skip
+    rows = table_of_sizes(model)
+    assert {row["name"]: row["parameters"] for row in rows} == parameters
+    assert count_parameters(model) == sum(parameters.values()) == 196_915
+    assert count_multiply_adds(model) == 37_344_464
+    outputs = [row["output"] for row in rows]
+    assert outputs == [(72, 16, 16)] * 5 + [(128, 8, 8), (10,)]
+
+
+@pytest.mark.parametrize("size", [24, 32])
+def test_gated_network_stays_channels_last(size):
+    """From the first map to the pyramid's input, and in the gradients of all these."""
+    last = {"memory_format": torch.channels_last}
+    model, spoilt = CIFAR10Net(GATED).to(**last), []
+
+    def note(name, value):
+        if not value.is_contiguous(**last):
+            spoilt.append(name)
+
+    def watch(layer, inputs, output, name):
+        note(name, output)
+        output.register_hook(lambda gradient: note(f"gradient, {name}", gradient))
+
+    for part in PARTS[:-2]:
+        getattr(model, part).register_forward_hook(partial(watch, name=part))
+    images = torch.randn(4, 3, size, size).contiguous(**last)
+    with torch.autocast("cpu", torch.bfloat16):
+        output = model(images)
+    output.float().square().sum().backward()
+    assert spoilt == []
 
 
 def test_normalization_and_biases_are_counted():
@@ -318,6 +389,35 @@ def test_far_taps_are_dead_on_a_small_map(dilation, live):
         ({"without": ("atention",)}, r"some of .*attention.*, not \('atention',\)"),
         ({"without": ("head",)}, r"without must be .*, not \('head',\)"),
         ({"without": "attention"}, "without must be a tuple .*, not 'attention'"),
+        ({"unit": "dense"}, r"unit must be one of .*'gated'\), not 'dense'"),
+        ({"unit": None}, "unit must be one of .*, not None"),
+        ({"unit": ["gated"]}, r"unit must be one of .*, not \['gated'\]"),
+        ({"unit": "gated"}, "gated units need .* at least 32, not 16 and 88"),
+        (
+            {"unit": "gated", "channels": 64, "hidden_channels": 24},
+            "gated units need .* at least 32, not 64 and 24",
+        ),
+        ({"down_kernel": 5}, r"down_kernel must be one of \(3, 4\), not 5"),
+        ({"down_kernel": 3.0}, r"down_kernel must be one of \(3, 4\), not 3.0"),
+        ({"down_groups": 0}, "down_groups must be a whole number"),
+        ({"down_groups": 3}, "down_groups must divide deep_channels, 64; 3 does not"),
+        ({"down_groups": 16}, "down_groups must divide hidden_channels, 88; 16 does"),
+        ({"up_groups": 2.0}, "up_groups must be a whole number"),
+        ({"up_groups": 3}, "up_groups must divide hidden_channels, 88; 3 does not"),
+        ({"up_groups": 11}, "up_groups must divide channels, 16; 11 does not"),
+        (
+            {"shortcut_from": "initial"},
+            "shortcut_from must be one of .*initial",
+        ),
+        (
+            {"shortcut_from": "attention", "deep_channels": 16},
+            "needs far_stride=1 .*; not far_stride=2, 16 and 16",
+        ),
+        (
+            {"shortcut_from": "attention", "far_stride": 1},
+            "as many deep_channels as channels, .*; not far_stride=1, 64 and 16",
+        ),
+        ({"aspp_pooled": 1}, "aspp_pooled must be True or False, not 1"),
     ],
     ids=str,
 )
@@ -337,6 +437,10 @@ def test_impossible_values_are_explained(changes, reason):
         {"initial_stride": 8, "far_stride": 2, "aspp_stride": 4},
         {"rates": (), "near_dilations": (1, 1)},
         {"attention_reduction": 1000, "classes": 3},
+        {"unit": "gated", "channels": 32, "hidden_channels": 40, "residual": False},
+        {"down_kernel": 4, "aspp_pooled": True},
+        {"channels": 6, "hidden_channels": 9, "down_groups": 3, "up_groups": 3},
+        {"channels": 6, "far_stride": 1, "shortcut_from": "attention"},
         {"initial_dropout": 0.5, "head_dropout": 0.5},
     ],
     ids=str,
@@ -364,8 +468,25 @@ def test_residual_switch_changes_values_and_no_parameters():
     assert not torch.allclose(with_shortcuts(x), without(x))
 
 
-def test_every_parameter_of_the_network_learns():
-    model = CIFAR10Net()
+@pytest.mark.parametrize("source", ["dilated_near", "attention"])
+def test_long_shortcut_comes_from_where_it_says(source):
+    config = NetConfig(**(NARROW | {"channels": 6}), far_stride=1, shortcut_from=source)
+    model, seen = CIFAR10Net(config), {}
+    for part in ("dilated_near", "attention"):
+        getattr(model, part).register_forward_hook(
+            lambda layer, inputs, output, part=part: seen.update({part: output})
+        )
+    model.deconvolution.register_forward_pre_hook(
+        lambda layer, inputs: seen.update(x=inputs[0], detail=inputs[1])
+    )
+    model(torch.randn(2, 3, 32, 32))
+    assert seen["x"] is seen["attention"]
+    assert seen["detail"] is seen[source]
+
+
+@pytest.mark.parametrize("config", [NetConfig(), GATED], ids=["default", "gated"])
+def test_every_parameter_of_the_network_learns(config):
+    model = CIFAR10Net(config)
     output = model(torch.randn(8, 3, 32, 32))
     (output * torch.randn_like(output)).sum().backward()
     for name, parameter in model.named_parameters():
