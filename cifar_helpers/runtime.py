@@ -4,6 +4,8 @@ import ctypes
 import os
 import platform
 import random
+import statistics
+import time
 from importlib import metadata
 from pathlib import Path
 
@@ -83,6 +85,22 @@ def keep_freed_memory() -> bool:
     kept = mallopt(trim_threshold, 2**31 - 1)  # bytes
     mapped = any(mallopt(mmap_threshold, size) for size in (2**30, 2**25))  # old glibc
     return bool(kept and mapped)
+
+
+def median_seconds(function, *inputs, least_seconds: float = 0.2) -> float:
+    """The median time of `function(*inputs)`, called for a while after one to warm up.
+
+    Waits until a GPU is done. (`torch.utils.benchmark` does more, but its import prints
+    a warning where torch is built for a GPU that is not there.)
+    """
+    seconds = []
+    while len(seconds) < 4 or sum(seconds[1:]) < least_seconds:
+        started = time.perf_counter()
+        function(*inputs)
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds[1:])
 
 
 def describe_machine(device: torch.device | str = "cpu") -> dict:

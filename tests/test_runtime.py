@@ -4,6 +4,7 @@ import platform
 import random
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -183,3 +184,15 @@ def test_freed_memory_is_kept():
 def test_other_c_libraries_are_left_alone(monkeypatch):
     monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
     assert not runtime.keep_freed_memory()
+
+
+def test_median_seconds_is_the_time_of_a_call():
+    """Of ten calls one takes a hundred times as long: the median does not mind."""
+    calls = []
+
+    def work(seconds):
+        calls.append(seconds)
+        time.sleep(50 * seconds if len(calls) % 10 == 0 else seconds)
+
+    seconds = runtime.median_seconds(work, 0.004, least_seconds=0.3)
+    assert 0.004 <= seconds < 0.1 and len(calls) > 3
