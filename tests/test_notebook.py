@@ -28,8 +28,7 @@ def test_live_curves_are_silent_in_a_terminal(capsys):
 
 
 def test_live_curves_redraw_one_picture_in_a_kernel(monkeypatch):
-    shell = SimpleNamespace(kernel=object())
-    monkeypatch.setattr("IPython.get_ipython", lambda: shell)
+    monkeypatch.setattr("cifar_helpers.notebook.in_kernel", lambda: True)
     shown, redrawn = [], []
 
     def display(figure, display_id):
