@@ -66,6 +66,18 @@ def test_examples_and_overlays_are_enlarged_by_whole_numbers_too():
     assert (squares == squares[:, :1, :, :1]).all()
 
 
+def test_long_titles_are_broken_between_words():
+    titles = ["0.34 airplane\n0.56 automobile"] * 20
+    figure = plots.image_grid(np.zeros((20, 32, 32)), titles, columns=10)
+    assert texts(figure) == ["0.34 airplane\n0.56\nautomobile"] * 20
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+    tiles = [image.get_window_extent() for image in figure.axes[0].images]
+    for left, right in zip(boxes[:9], boxes[1:], strict=False):
+        assert left.x1 < right.x0
+    for above, below in zip(tiles[:10], boxes[10:], strict=True):
+        assert below.y1 < above.y0  # no title reaches into the row above
+
+
 def test_images_larger_than_their_room_are_made_smaller():
     (axes,) = plots.image_grid(np.zeros((8, 300, 300))).axes
     left, right, bottom, top = axes.images[0].get_extent()

@@ -6,6 +6,7 @@ of their pixels is an even square, and stored figures stay small.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from textwrap import TextWrapper
 
 import numpy as np
 import torch
@@ -58,17 +59,18 @@ def image_grid(
     if titles is not None:
         require_length(titles, len(pictures), "titles", "images")
     low, high = limits or (pictures.min(), pictures.max())
+    width = pictures.shape[2]
     used = min(columns, len(pictures))
     rows = -(-len(pictures) // used)
     factor, step = _fit(pictures, scale * PAGE / columns)
-    head = _title_height(titles)
+    titles, head = _fit_titles(titles, step)
     with _canvas(used * step, rows * (step + head)) as (figure, axes):
         for index, picture in enumerate(pictures):
             row, column = divmod(index, used)
             left, top = column * step, row * (step + head) + head
             _draw(axes, picture, left, top, factor, vmin=low, vmax=high)
-            if titles is not None:
-                _write_title(axes, titles[index], left + step / 2, top)
+            if titles:
+                _write_title(axes, titles[index], left + factor * width / 2, top)
     return figure
 
 
@@ -222,11 +224,14 @@ def _draw(
     return axes.imshow(picture, extent=extent, aspect="auto", **options)
 
 
-def _title_height(titles: Sequence[str] | None) -> int:
-    """The room that titles of 9 points take above their pictures."""
+def _fit_titles(titles: Sequence[str] | None, room: int) -> tuple[list[str], int]:
+    """Titles in lines that fit into `room` where words allow it, and their height."""
     if not titles:
-        return 0
-    return 12 + 32 * max(str(title).count("\n") + 1 for title in titles)
+        return [], 0
+    letters = max(1, int(room / 13))  # of 9 points
+    wrap = TextWrapper(letters, break_long_words=False, break_on_hyphens=False).fill
+    titles = ["\n".join(map(wrap, str(title).split("\n"))) for title in titles]
+    return titles, 12 + 32 * max(title.count("\n") + 1 for title in titles)
 
 
 def _write_title(axes: Axes, title: str, middle: float, top: float) -> None:
@@ -247,7 +252,7 @@ def _draw_overlays(
     limits = {"vmin": -highest, "vmax": highest, "cmap": DIVERGING}
     room = 500 if across else min(440, (PAGE - INCH) / len(pictures))
     factor, step = _fit(pictures, room)
-    head = _title_height(titles)
+    titles, head = _fit_titles(titles, step)
     columns, rows = (2, 1) if across else (len(pictures), 2)
     size = (columns * step + INCH, head + rows * step)  # an inch for the colour bar
     with _canvas(*size) as (figure, axes):
