@@ -5,15 +5,15 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
-MEAN_ERROR, LARGEST_ERROR = 2, 32  # of a palette: root mean square and most, of 255
+PALETTES = {32: 0.5, 64: 0.5, 128: 0.5, 256: 2}  # colours: largest mean error, of 255
+LARGEST_ERROR = 32  # of a palette in any value
 MANY_COLOURS = 10_000  # no palette stands for more, and the search would take seconds
 
 
 def shrink(png: bytes, step: int = 5) -> bytes:
     """The same picture as a smaller PNG, or as it is where that is not smaller.
 
-    A palette of 256 colours is used if it keeps the values of the picture: no further
-    off than `MEAN_ERROR` in the root mean square and `LARGEST_ERROR` anywhere. Else, as
+    A palette is used if it keeps the values of the picture (`best_palette`). Else, as
     in photographs, values are rounded to steps of `step` from white on, no further off
     than half a step. A picture that is partly transparent stays as it is.
     """
@@ -27,20 +27,25 @@ def shrink(png: bytes, step: int = 5) -> bytes:
 
 
 def best_palette(picture: Image.Image) -> Image.Image | None:
-    """The picture with 256 colours, if these keep its values, else None.
+    """The picture in the fewest colours that keep its values, None if 256 do not.
 
-    Of two ways to choose the colours, the one that keeps them better: by how often they
-    occur, or so that none is far off. Not dithered: dots would make the file larger.
+    They keep them if no value is further off than `LARGEST_ERROR`, and the root mean
+    square is not above that in `PALETTES`. Colours are chosen in two ways: by how often
+    they occur, or so that none is far off; the better one is taken. Nothing is
+    dithered: dots would show and make the file larger.
     """
     if picture.getcolors(MANY_COLOURS) is None:
         return None
-    best, least = None, MEAN_ERROR
-    for method in (Image.Quantize.MAXCOVERAGE, Image.Quantize.MEDIANCUT):
-        candidate = picture.quantize(method=method, kmeans=1, dither=Image.Dither.NONE)
-        mean, largest = errors(picture, candidate)
-        if mean <= least and largest <= LARGEST_ERROR:
-            best, least = candidate, mean
-    return best
+    for colours, least in PALETTES.items():
+        best = None
+        for method in (Image.Quantize.MAXCOVERAGE, Image.Quantize.MEDIANCUT):
+            found = picture.quantize(colours, method, kmeans=1, dither=0)
+            mean, largest = errors(picture, found)
+            if mean <= least and largest <= LARGEST_ERROR:
+                best, least = found, mean
+        if best is not None:
+            return best
+    return None
 
 
 def errors(picture: Image.Image, other: Image.Image) -> tuple[float, float]:
