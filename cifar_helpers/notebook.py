@@ -1,13 +1,13 @@
 """What only a notebook needs: live curves, sliders, the source of a function."""
 
 import inspect
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 
 from matplotlib.figure import Figure
 
-from cifar_helpers.plots.training import training_curves
+from cifar_helpers.plots import training_curves
+from cifar_helpers.plots.style import jupyter_shell
 
 
 class LiveCurves:
@@ -40,10 +40,7 @@ class LiveCurves:
 
 def in_kernel() -> bool:
     """Whether this code runs in a Jupyter kernel, which can redraw a picture."""
-    if "IPython" not in sys.modules:
-        return False
-    shell = sys.modules["IPython"].get_ipython()
-    return getattr(shell, "kernel", None) is not None
+    return jupyter_shell() is not None
 
 
 def show_source(thing):
@@ -54,12 +51,12 @@ def show_source(thing):
 
 
 def slider(draw: Callable[..., Figure], **options):
-    """Sliders that redraw the figure `draw(...)`, where somebody is there to move them.
+    """Sliders that redraw the figure `draw(...)`, where a person can move them.
 
     `options` name arguments of `draw`: `(least, most)` or `(least, most, step)` makes a
     slider, a list makes a menu; they start at the argument's default. Leave the call as
-    the last line of a cell. Where nobody watches (no Jupyter kernel, or a notebook that
-    a script runs) it returns None, so that a static page holds no dead widget.
+    the last line of a cell. Outside a Jupyter kernel, or in a notebook that a script
+    runs, it returns None, so that a static page holds no dead widget.
     """
     if not is_interactive():
         return None
@@ -81,5 +78,5 @@ def is_interactive() -> bool:
     """
     if not in_kernel():
         return False
-    request = sys.modules["IPython"].get_ipython().kernel.get_parent()
+    request = jupyter_shell().kernel.get_parent()
     return bool(request.get("content", {}).get("allow_stdin"))

@@ -15,6 +15,7 @@ from cifar_helpers.model import CIFAR10Net, table_of_sizes
 from cifar_helpers.pretrained import load_card, load_pretrained, read_history
 from tests.benchmarks.rows import read_rows
 from tests.benchmarks.stepwise import STEPS, short_runs
+from tests.small_png import shrink
 
 IMAGES = Path(__file__).resolve().parents[1] / "notebooks" / "images"
 TITLES = {
@@ -63,15 +64,27 @@ def minutes():
             if recipe.get("selective_drop_fraction"):
                 whole = ceil(recipe["selective_start_fraction"] * recipe["epochs"])
                 spot = times[whole], accuracies[whole]
-                left.annotate("easy images left out", spot,
-                              (40, -40), size=8, color=colour,
-                              arrowprops={"arrowstyle": "-", "color": colour},
-                              textcoords="offset points")  # fmt: skip
+                left.annotate(
+                    "easy images left out",
+                    spot,
+                    xytext=(40, -40),
+                    textcoords="offset points",
+                    size=9,
+                    color=colour,
+                    arrowprops={"arrowstyle": "-", "color": colour},
+                )
             accuracy = card["test_accuracy_percent"]
             left.plot(times[-1], accuracy, "*", color=plots.GREEN, ms=11)
             text = f"test {accuracy:.2f} %"
-            left.annotate(text, (times[-1], accuracy), (-4, 8), size=9, ha="center",
-                          textcoords="offset points", color=plots.GREEN)  # fmt: skip
+            left.annotate(
+                text,
+                (times[-1], accuracy),
+                xytext=(-4, 8),
+                textcoords="offset points",
+                size=9,
+                ha="center",
+                color=plots.GREEN,
+            )
         left.axhline(86.48, color=plots.INK, linestyle="--", linewidth=0.8)
         left.set(xlabel="minutes of training on two CPU cores", ylim=(30, 95))
         left.set(ylabel="accuracy on augmented images (%)")
@@ -107,9 +120,10 @@ def main() -> None:
     IMAGES.mkdir(exist_ok=True)
     plots.apply_style()
     for draw in (network, confusion, minutes, stepwise):
+        png, _ = plots.display_png(draw())
         path = IMAGES / f"{draw.__name__}.png"
-        draw().savefig(path, dpi=150, bbox_inches="tight", metadata={"Software": None})
-        print(path.name)
+        path.write_bytes(shrink(png))
+        print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB")
 
 
 if __name__ == "__main__":

@@ -2,10 +2,17 @@
 
 Every function returns its `Figure` closed, so that a notebook shows it once: leave
 the call as the last line of a cell, without a semicolon, or pass it to `display`.
-Arrays may be NumPy arrays or torch tensors; bad input raises `ValueError`.
+Functions that take axes draw into them. Arrays may be NumPy arrays or torch tensors;
+bad input raises `ValueError`.
 """
 
-from cifar_helpers.plots.comparison import bars_with_error
+from cifar_helpers.plots.comparison import bar_columns, bars_with_error
+from cifar_helpers.plots.convolution import number_grid, taps_on_image
+from cifar_helpers.plots.evaluation import (
+    confusion_matrix,
+    per_class_bars,
+    reliability_diagram,
+)
 from cifar_helpers.plots.images import (
     class_counts,
     class_examples,
@@ -15,11 +22,6 @@ from cifar_helpers.plots.images import (
     overlay_map,
     overlay_maps,
     pixel_histogram,
-)
-from cifar_helpers.plots.judgement import (
-    confusion_matrix,
-    per_class_bars,
-    reliability_diagram,
 )
 from cifar_helpers.plots.network import block_diagram
 from cifar_helpers.plots.style import (
@@ -37,6 +39,7 @@ from cifar_helpers.plots.style import (
     WIDTH,
     YELLOW,
     apply_style,
+    display_png,
     new_figure,
 )
 from cifar_helpers.plots.training import training_curves

@@ -1,14 +1,32 @@
-"""TODO."""
+"""Pictures of a data set: images side by side, and what is counted over their pixels.
 
-from collections.abc import Sequence
+Images are enlarged by whole numbers of the screen's pixels, without interpolation: each
+of their pixels is an even square, and stored figures stay small.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from textwrap import TextWrapper
 
 import numpy as np
+import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from torch.nn import functional as F
 
 from cifar_helpers.evaluation import Predictions
+from cifar_helpers.plots.inputs import (
+    require_length,
+    to_array,
+    to_labels,
+    to_pictures,
+)
 from cifar_helpers.plots.style import (
     BLUE,
+    DENSITY,
     DIVERGING,
+    DPI,
     GREEN,
     INK,
     SOFT,
@@ -16,12 +34,10 @@ from cifar_helpers.plots.style import (
     WIDTH,
     blank_canvas,
     new_figure,
-    require_length,
-    tile,
-    to_array,
-    to_labels,
-    to_pictures,
 )
+
+INCH = DPI * DENSITY  # pixels of the screen: the unit of all lengths below
+PAGE = round(WIDTH * INCH)
 
 
 def image_grid(
@@ -35,7 +51,7 @@ def image_grid(
 
     `images` are (N, 3, H, W), uint8 or float between 0 and 1, or maps (N, H, W), drawn
     in `SEQUENTIAL` colours between `limits`, by default the smallest and largest value
-    of all, so that maps can be compared.
+    of all, so that maps can be compared. `scale` widens the room for the whole grid.
     """
     pictures = to_pictures(images)
     if columns < 1 or not scale > 0:
@@ -43,23 +59,18 @@ def image_grid(
     if titles is not None:
         require_length(titles, len(pictures), "titles", "images")
     low, high = limits or (pictures.min(), pictures.max())
+    width = pictures.shape[2]
     used = min(columns, len(pictures))
     rows = -(-len(pictures) // used)
-    inches = scale * WIDTH / columns
-    lines = max((str(t).count("\n") + 1 for t in titles), default=0) if titles else 0
-    head = (lines * 0.165 + 0.06) / inches if lines else 0.0
-    height = rows * (1 + head)
-    size = {"height": height * inches, "width": used * inches}
-    with new_figure(**size, layout="none") as figure:
-        axes = blank_canvas(figure, used, height)
+    factor, step = _fit(pictures, scale * PAGE / columns)
+    titles, head = _fit_titles(titles, step)
+    with _canvas(used * step, rows * (step + head)) as (figure, axes):
         for index, picture in enumerate(pictures):
             row, column = divmod(index, used)
-            top = row * (1 + head) + head
-            tile(axes, picture, column, top, vmin=low, vmax=high)
+            left, top = column * step, row * (step + head) + head
+            _draw(axes, picture, left, top, factor, vmin=low, vmax=high)
             if titles:
-                place = (column + 0.5, top)
-                axes.text(*place, str(titles[index]), ha="center", va="bottom", size=8)
-        axes.set(xlim=(0, used), ylim=(height, 0))
+                _write_title(axes, titles[index], left + factor * width / 2, top)
     return figure
 
 
@@ -71,66 +82,16 @@ def class_examples(
     labels = to_labels(labels, classes, len(pictures))
     if per_class < 1:
         raise ValueError(f"per_class must be at least 1, got {per_class}")
-    name_width = 1.3 * max(1.0, per_class / 8)  # in units of one image
-    inches = WIDTH / (per_class + name_width)
-    size = {"height": inches * len(classes), "width": WIDTH}
-    with new_figure(**size, layout="none") as figure:
-        width, height = per_class + name_width, len(classes)
-        axes = blank_canvas(figure, width, height)
+    name_width = INCH
+    factor, step = _fit(pictures, (PAGE - name_width) / per_class)
+    size = (name_width + per_class * step, len(classes) * step)
+    with _canvas(*size) as (figure, axes):
         for row, name in enumerate(classes):
-            place = (name_width - 0.12, row + 0.5)
-            axes.text(*place, name, ha="right", va="center", size=11)
+            place = (name_width - 16, (row + 0.5) * step)
+            axes.text(*place, name, ha="right", va="center")
             for column, index in enumerate(np.flatnonzero(labels == row)[:per_class]):
-                tile(axes, pictures[index], name_width + column, row)
-        axes.set(xlim=(0, width), ylim=(height, 0))
-    return figure
-
-
-def class_counts(labels, classes: Sequence[str]) -> Figure:
-    """How many images each class has."""
-    counts = np.bincount(to_labels(labels, classes), minlength=len(classes))
-    with new_figure(2.8) as figure:
-        axes = figure.subplots()
-        bars = axes.bar(classes, counts, color=BLUE, width=0.7)
-        axes.bar_label(bars, labels=[f"{n:,}" for n in counts], padding=2, size=9)
-        axes.grid(False, axis="x")
-        axes.tick_params(axis="x", length=0)
-        axes.margins(x=0.01, y=0.12)
-        axes.yaxis.set_major_formatter("{x:,.0f}")
-        axes.set(ylabel="images", xlabel="class")
-    return figure
-
-
-def pixel_histogram(images) -> Figure:
-    """How the pixel values of each channel are spread, with mean and deviation.
-
-    `images` are uint8 (N, 3, H, W). Mean and standard deviation, over all pixels of all
-    images, are given in units of 0 … 1, as the normalization takes them.
-    """
-    array = to_array(images, "images", 4)
-    if array.dtype != np.uint8 or array.shape[1] != 3:
-        raise ValueError(
-            f"images must be uint8 of shape (N, 3, H, W), got {array.dtype} "
-            f"{array.shape}"
-        )
-    values = np.arange(256)
-    with new_figure(2.9) as figure:
-        panels = figure.subplots(1, 3, sharey=True)
-        for channel, (name, colour) in enumerate(
-            (("red", VERMILION), ("green", GREEN), ("blue", BLUE))
-        ):
-            counts = np.bincount(array[:, channel].ravel(), minlength=256)
-            share = counts / counts.sum()  # (256,)
-            mean = float((share * values).sum())
-            deviation = float((share * (values - mean) ** 2).sum() ** 0.5)
-            axes = panels[channel]
-            axes.bar(values, 100 * share, width=1.0, color=colour, alpha=0.55)
-            axes.axvspan(mean - deviation, mean + deviation, color=SOFT, alpha=0.15)
-            axes.axvline(mean, color=INK, linewidth=1.2)
-            title = f"{name}: {mean / 255:.3f} ± {deviation / 255:.3f}"
-            axes.set(title=title, xlabel="pixel value (0 … 255)", xlim=(-1, 256))
-            axes.set_xticks((0, 64, 128, 192, 255))
-        panels[0].set_ylabel("share of pixels (%)")
+                left, top = name_width + column * step, row * step
+                _draw(axes, pictures[index], left, top, factor)
     return figure
 
 
@@ -165,15 +126,16 @@ def mistakes(images, predictions: Predictions, indices, columns: int = 6) -> Fig
 def overlay_map(image, map, title: str = "", label: str = "value") -> Figure:
     """An image beside the same image under a heat map; see `overlay_maps`."""
     image, map = to_array(image, "image", 3), to_array(map, "map", 2)
-    pictures = [to_pictures(image[None])[0]]
-    return draw_overlays(pictures, map[None], [title], label, across=True)
+    pictures = to_pictures(image[None])
+    return _draw_overlays(pictures, map[None], [title], label, across=True)
 
 
 def overlay_maps(images, maps, titles: Sequence[str], label: str = "value") -> Figure:
     """Images in one row, below them the same in grey under their heat maps.
 
-    `images` (N, 3, H, W), `maps` (N, h, w) of any size, spread over the image. All maps
-    share one scale, named by `label`: red above zero, blue below.
+    `images` (N, 3, H, W), `maps` (N, h, w) of any size, spread over the image's pixels
+    by bilinear interpolation. All maps share one scale, named by `label`: red above
+    zero, blue below.
     """
     pictures = to_pictures(to_array(images, "images", 4))
     maps = to_array(maps, "maps", 3)
@@ -181,34 +143,128 @@ def overlay_maps(images, maps, titles: Sequence[str], label: str = "value") -> F
     require_length(titles, len(pictures), "titles", "images")
     if len(pictures) > 8:
         raise ValueError(f"one figure shows at most 8 images, got {len(pictures)}")
-    return draw_overlays(pictures, maps, titles, label, across=False)
+    return _draw_overlays(pictures, maps, titles, label, across=False)
 
 
-def draw_overlays(pictures, maps, titles, label: str, across: bool) -> Figure:
+def class_counts(labels, classes: Sequence[str]) -> Figure:
+    """How many images each class has."""
+    counts = np.bincount(to_labels(labels, classes), minlength=len(classes))
+    with new_figure(2.8) as figure:
+        axes = figure.subplots()
+        bars = axes.bar(classes, counts, color=BLUE, width=0.7)
+        axes.bar_label(bars, labels=[f"{n:,}" for n in counts], padding=2, size=9)
+        axes.grid(False, axis="x")
+        axes.tick_params(axis="x", length=0)
+        axes.margins(x=0.01, y=0.12)
+        axes.yaxis.set_major_formatter("{x:,.0f}")
+        axes.set(ylabel="images", xlabel="class")
+    return figure
+
+
+def pixel_histogram(images) -> Figure:
+    """How the pixel values of each channel are spread, with mean and deviation.
+
+    `images` are uint8 (N, 3, H, W). Mean and standard deviation, over all pixels of all
+    images, are given in units of 0 … 1, as the normalization takes them.
+    """
+    array = to_array(images, "images", 4)
+    if array.dtype != np.uint8 or array.shape[1] != 3:
+        raise ValueError(
+            f"images must be uint8 of shape (N, 3, H, W), got {array.dtype} "
+            f"{array.shape}"
+        )
+    values = np.arange(256)
+    channels = {"red": VERMILION, "green": GREEN, "blue": BLUE}
+    with new_figure(2.9) as figure:
+        panels = figure.subplots(1, 3, sharey=True)
+        for channel, (name, colour) in enumerate(channels.items()):
+            counts = np.bincount(array[:, channel].ravel(), minlength=256)
+            share = counts / counts.sum()  # (256,)
+            mean = float((share * values).sum())
+            deviation = float((share * (values - mean) ** 2).sum() ** 0.5)
+            axes = panels[channel]
+            axes.bar(values, 100 * share, width=1.0, color=colour, alpha=0.55)
+            axes.axvspan(mean - deviation, mean + deviation, color=SOFT, alpha=0.15)
+            axes.axvline(mean, color=INK, linewidth=1.2)
+            title = f"{name}: {mean / 255:.3f} ± {deviation / 255:.3f}"
+            axes.set(title=title, xlabel="pixel value (0 … 255)", xlim=(-1, 256))
+            axes.set_xticks((0, 64, 128, 192, 255))
+        panels[0].set_ylabel("share of pixels (%)")
+    return figure
+
+
+@contextmanager
+def _canvas(width: int, height: int) -> Iterator[tuple[Figure, Axes]]:
+    """A figure of `width` × `height` pixels of the screen, and axes in that unit."""
+    with new_figure(height / INCH, width / INCH, layout="none") as figure:
+        yield figure, blank_canvas(figure, width, height)
+
+
+def _fit(pictures: np.ndarray, room: float) -> tuple[float, int]:
+    """By how much pictures are enlarged to fit into `room`, and their distance.
+
+    The factor is whole unless the pictures are larger than their room; the gap between
+    two pictures is 3 to 8 % of one.
+    """
+    size = max(pictures.shape[1:3])
+    factor = room / (1.03 * size)
+    factor = int(factor) if factor >= 1 else factor
+    step = min(room, 1.08 * factor * size)
+    return factor, int(step / DENSITY) * DENSITY  # whole pixels of the page
+
+
+def _draw(
+    axes: Axes, picture: np.ndarray, left: int, top: int, factor: float, **options
+) -> AxesImage:
+    """Draw a picture enlarged by `factor`, its corner at (left, top) of a canvas."""
+    height, width = picture.shape[:2]
+    edge = 0.01  # matplotlib rounds outwards: a float's error must not add a pixel
+    right, bottom = left + factor * width, top + factor * height
+    extent = (left + edge, right - edge, bottom - edge, top + edge)
+    return axes.imshow(picture, extent=extent, aspect="auto", **options)
+
+
+def _fit_titles(titles: Sequence[str] | None, room: int) -> tuple[list[str], int]:
+    """Titles in lines that fit into `room` where words allow it, and their height."""
+    if not titles:
+        return [], 0
+    letters = max(1, int(room / 13))  # of 9 points
+    wrap = TextWrapper(letters, break_long_words=False, break_on_hyphens=False).fill
+    titles = ["\n".join(map(wrap, str(title).split("\n"))) for title in titles]
+    return titles, 12 + 32 * max(title.count("\n") + 1 for title in titles)
+
+
+def _write_title(axes: Axes, title: str, middle: float, top: float) -> None:
+    """Write a title above a picture that begins at `top`."""
+    axes.text(middle, top - 4, str(title), ha="center", va="bottom", size=9)
+
+
+def _draw_overlays(
+    pictures: np.ndarray, maps: np.ndarray, titles, label: str, across: bool
+) -> Figure:
     """Draw pairs of picture and overlay, side by side (`across`) or stacked."""
     if not np.isfinite(maps).all():
         raise ValueError("a map holds values that are not finite")
-    top = max(float(np.abs(maps).max()), 1e-12)
-    limits = {"vmin": -top, "vmax": top, "cmap": DIVERGING}
-    count = len(pictures)
-    inches = 2.6 if across else min(2.2, (WIDTH - 1) / count)
-    rows, columns = (1, 2) if across else (2, count)
-    size = {"height": rows * inches + 0.35, "width": columns * inches + 0.95}
-    with new_figure(**size) as figure:
-        panels = figure.subplots(rows, columns, squeeze=False)
+    highest = max(float(np.abs(maps).max()), 1e-12)
+    height, width = pictures.shape[1:3]
+    spread = torch.as_tensor(maps, dtype=torch.float64)[:, None]  # (N, 1, h, w)
+    maps = F.interpolate(spread, (height, width), mode="bilinear")[:, 0].numpy()
+    limits = {"vmin": -highest, "vmax": highest, "cmap": DIVERGING}
+    room = 500 if across else min(440, (PAGE - INCH) / len(pictures))
+    factor, step = _fit(pictures, room)
+    titles, head = _fit_titles(titles, step)
+    columns, rows = (2, 1) if across else (len(pictures), 2)
+    size = (columns * step + INCH, head + rows * step)  # an inch for the colour bar
+    with _canvas(*size) as (figure, axes):
         for index, (picture, values) in enumerate(zip(pictures, maps, strict=True)):
-            plain, covered = panels[0] if across else panels[:, index]
-            height, width = picture.shape[:2]
-            extent = (0, width, height, 0)
+            left = index * step
+            _draw(axes, picture, left, head, factor)
+            _write_title(axes, titles[index], left + factor * width / 2, head)
+            corner = (step, head) if across else (left, head + step)
             grey = picture @ np.array((0.299, 0.587, 0.114))
-            plain.imshow(picture, extent=extent)
-            plain.set_title(titles[index], size=9, loc="center", weight="normal")
-            covered.imshow(grey, cmap="gray", extent=extent)
-            drawn = covered.imshow(
-                values, extent=extent, alpha=0.6, interpolation="bilinear", **limits
-            )
-        for axes in panels.flat:
-            axes.set_axis_off()
-        beside = panels if across else panels[1, :]
-        figure.colorbar(drawn, ax=beside, label=label, shrink=0.9, pad=0.02)
+            _draw(axes, grey, *corner, factor, cmap="gray")
+            drawn = _draw(axes, values, *corner, factor, alpha=0.6, **limits)
+        place = (columns * step + 6, (rows - 1) * step + head, 24, factor * height)
+        bar = axes.inset_axes(place, transform=axes.transData)
+        figure.colorbar(drawn, cax=bar, label=label)
     return figure

@@ -1,4 +1,4 @@
-"""TODO."""
+"""A network drawn from left to right, with what each stage costs."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -29,7 +29,7 @@ def block_diagram(stages: Sequence[Mapping[str, object]]) -> Figure:
     resolution, its width with the root of its channels. The strips below share out
     parameters and multiply-adds in the colours of the blocks.
     """
-    rows = [check_stage(stage) for stage in stages]
+    rows = [_check_stage(stage) for stage in stages]
     if len({row["name"] for row in rows}) < len(rows):
         raise ValueError("two stages have the same name: give each its own")
     if not 1 <= len(rows) <= 10:
@@ -49,19 +49,19 @@ def block_diagram(stages: Sequence[Mapping[str, object]]) -> Figure:
         spots = {}
         for index, (row, colour) in enumerate(zip(rows, colours, strict=True)):
             middle = margin + (index + 0.5) * slot
-            spots[row["name"]] = draw_block(axes, row, rows, colour, middle, slot)
-            describe_stage(axes, row, middle, slot)
-        draw_arrows(axes, rows, spots)
+            spots[row["name"]] = _draw_block(axes, row, rows, colour, middle, slot)
+            _describe_stage(axes, row, middle, slot)
+        _draw_arrows(axes, rows, spots)
         for y, caption in ((2.56, "output"), (2.76, "parameters")):
-            axes.text(0.05, y, caption, size=8.5, color=SOFT)
+            axes.text(0.05, y, caption, size=9, color=SOFT)
         for number, (key, name) in enumerate(costs.items()):
             amounts = [row[key] for row in rows]
             ends = (margin, margin + slot * len(rows))
-            draw_share(axes, amounts, name, colours, ends, 3.1 + 0.4 * number)
+            _draw_share(axes, amounts, name, colours, ends, 3.1 + 0.4 * number)
     return figure
 
 
-def draw_arrows(axes: Axes, rows: list[dict], spots: dict[str, tuple]) -> None:
+def _draw_arrows(axes: Axes, rows: list[dict], spots: dict[str, tuple]) -> None:
     """Join each block with the next, and the ends of each shortcut above them."""
     look = {"arrowstyle": "-|>", "color": INK, "lw": 1.2}
     for one, other in pairwise(rows):
@@ -83,7 +83,7 @@ def draw_arrows(axes: Axes, rows: list[dict], spots: dict[str, tuple]) -> None:
         axes.annotate("", (end_x, end_y), (end_x, y), arrowprops=shown)
 
 
-def check_stage(stage: Mapping[str, object]) -> dict[str, object]:
+def _check_stage(stage: Mapping[str, object]) -> dict[str, object]:
     """A stage with its size as (channels, height, width), or `ValueError`."""
     needed = {"name", "output", "parameters"}
     if not isinstance(stage, Mapping) or not needed <= set(stage):
@@ -99,7 +99,7 @@ def check_stage(stage: Mapping[str, object]) -> dict[str, object]:
     return {**stage, "size": output if len(output) == 3 else (*output, 1, 1)}
 
 
-def draw_block(
+def _draw_block(
     axes: Axes, row: dict, rows: list[dict], colour: str, middle: float, slot: float
 ) -> tuple[float, float, float]:
     """Draw one stage as a cuboid around `middle`; returns its left, right and top."""
@@ -125,21 +125,20 @@ def draw_block(
     return left, right, top - deep / 2
 
 
-def describe_stage(axes: Axes, row: dict, middle: float, slot: float) -> None:
+def _describe_stage(axes: Axes, row: dict, middle: float, slot: float) -> None:
     """Write name, output size and parameters below a stage."""
-    size = min(9.0, 2.8 + 5.4 * slot)
-    letters = max(9, int(slot / (size * 0.0098)))
+    letters = max(9, int(slot / 0.088))  # of 9 points, in inches
     words = str(row["name"]).replace("_", " ")
     name = "\n".join(wrap(words, letters, break_long_words=False))
     output = " × ".join(str(int(number)) for number in row["output"])
     parameters = f"{int(row['parameters']):,}" if row["parameters"] else "–"
-    text = {"ha": "center", "size": size}
+    text = {"ha": "center", "size": 9}
     axes.text(middle, 2.36, name, va="bottom", weight="bold", **text)
     axes.text(middle, 2.56, output, **text)
     axes.text(middle, 2.76, parameters, **text)
 
 
-def draw_share(
+def _draw_share(
     axes: Axes,
     amounts: list[float],
     name: str,
@@ -150,8 +149,8 @@ def draw_share(
     """A strip between `ends` that shares out one cost among the stages."""
     total = sum(amounts)
     shown = f"{total / 1e6:.1f} M" if total >= 1e6 else f"{total:,.0f}"
-    axes.text(0.05, y, shown, size=8.5, va="bottom", weight="bold")
-    axes.text(0.05, y, name, size=8.5, va="top", color=SOFT)
+    axes.text(0.05, y, shown, size=9, va="bottom", weight="bold")
+    axes.text(0.05, y, name, size=9, va="top", color=SOFT)
     left = ends[0]
     for amount, colour in zip(amounts, colours, strict=True):
         length = (ends[1] - ends[0]) * amount / max(total, 1)
@@ -160,7 +159,7 @@ def draw_share(
         if length > 0.42:
             light = np.dot(to_rgb(colour), (0.299, 0.587, 0.114)) > 0.5
             place = (left + length / 2, y + 0.005)
-            text = {"size": 8, "color": INK if light else "white"}
+            text = {"size": 9, "color": INK if light else "white"}
             share = f"{100 * amount / total:.0f} %"
             axes.text(*place, share, ha="center", va="center", **text)
         left += length

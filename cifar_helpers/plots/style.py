@@ -1,41 +1,31 @@
-"""TODO."""
+"""The look of the figures: colours, text, the page, and how Jupyter shows them."""
 
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 
 import matplotlib.pyplot as plt
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
 WIDTH = 9.0  # inches: the width of a notebook's page
-
+DPI = 100  # pixels of the page per inch
+DENSITY = 2  # pixels of the screen per pixel of the page, along one side
 
 INK = "#262626"
-
-
 SOFT = "#8a8a8a"  # for what stands behind
-
-
 BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
-
-
 SKY, VERMILION, YELLOW = "#56B4E9", "#D55E00", "#F0E442"
-
-
 PALETTE = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION, YELLOW)  # Okabe & Ito 2008
-
-
 SEQUENTIAL = "cividis"  # from little to much
-
-
 DIVERGING = "RdBu_r"  # from negative over zero to positive
 
-
 STYLE = {
-    "figure.dpi": 100,
-    "savefig.dpi": 100,
+    "figure.dpi": DPI,
+    "savefig.dpi": DPI * DENSITY,
     "figure.facecolor": "white",
     "font.family": "DejaVu Sans",
     "font.size": 10,
@@ -68,91 +58,59 @@ STYLE = {
 
 
 def apply_style() -> None:
-    """Use the look of this series for everything that matplotlib draws from now on."""
+    """Use the look of this series for everything that matplotlib draws from now on.
+
+    In a Jupyter kernel every figure is shown at `DENSITY` pixels per pixel of the page.
+    """
+    shell = jupyter_shell()
+    if shell is not None:
+        plt.switch_backend(plt.get_backend())  # it sets a formatter when first loaded
+        formatters = shell.display_formatter.formatters
+        formatters["image/png"].for_type(Figure, display_png)
     plt.rcParams.update(STYLE)
+
+
+def jupyter_shell():
+    """The IPython shell of the Jupyter kernel that runs this code; None elsewhere."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    return shell if getattr(shell, "kernel", None) is not None else None
+
+
+def display_png(figure: Figure) -> tuple[bytes, dict[str, int]]:
+    """A figure as PNG, and the size in pixels of the page at which it is displayed.
+
+    The picture is as large as the figure, plus what sticks out of it, in whole pixels
+    of the page: what lies on whole pixels in the figure does so in the picture.
+    """
+    figure.draw_without_rendering()  # settles the layout
+    drawn = DPI * figure.get_tightbbox().get_points()  # ((left, bottom), (right, top))
+    whole = DPI * figure.bbox_inches.get_points()
+    outside = (drawn - whole) * [[-1], [1]]
+    steps = np.ceil(outside - 0.5).clip(0)
+    box = whole + steps * [[-1], [1]]
+    width, height = (int(side) for side in np.ptp(box, axis=0))
+    file = BytesIO()
+    figure.savefig(file, format="png", bbox_inches=Bbox(box / DPI), dpi=DPI * DENSITY)
+    return file.getvalue(), {"width": width, "height": height}
 
 
 @contextmanager
 def new_figure(height: float, width: float = WIDTH, **options) -> Iterator[Figure]:
     """A figure of `width` × `height` inches in the look of this series.
 
-    Draw inside the `with`; behind it the figure is closed, so that a notebook shows
-    it only where it is the value of a cell. `options` go to `plt.figure`.
+    Its sides are rounded to whole pixels of the page. Draw inside the `with`; behind it
+    the figure is closed, so that a notebook shows it only where it is the value of a
+    cell. `options` go to `plt.figure`.
     """
     options.setdefault("layout", "constrained")
+    # a trifle more than whole, because matplotlib cuts off what a float lacks to whole
+    size = [round(side * DPI) / DPI + 1e-9 for side in (width, height)]
     with plt.rc_context(STYLE):
-        figure = plt.figure(figsize=(width, height), **options)
+        figure = plt.figure(figsize=size, **options)
         try:
             yield figure
         finally:
             plt.close(figure)
-
-
-def to_array(values, name: str, dimensions: int | tuple[int, ...]) -> np.ndarray:
-    """`values` as a NumPy array with as many dimensions as asked for, not empty."""
-    if isinstance(values, torch.Tensor):
-        values = values.detach().cpu()
-        values = values.float() if values.dtype == torch.bfloat16 else values
-    array = np.asarray(values)
-    allowed = (dimensions,) if isinstance(dimensions, int) else dimensions
-    if array.ndim not in allowed or array.size == 0:
-        wanted = " or ".join(str(number) for number in allowed)
-        raise ValueError(
-            f"{name} must be a filled array with {wanted} dimensions, got shape "
-            f"{array.shape}"
-        )
-    if array.dtype.kind not in "buif":
-        raise ValueError(f"{name} must hold numbers, got {array.dtype}")
-    return array
-
-
-def to_pictures(images, name: str = "images") -> np.ndarray:
-    """Images (N, 3, H, W) or (N, H, W) as `imshow` wants them, colour last."""
-    array = to_array(images, name, (3, 4))
-    if not np.isfinite(array).all():
-        raise ValueError(f"{name} hold values that are not finite")
-    if array.ndim == 3:
-        return array  # (N, H, W)
-    if array.shape[1] != 3:
-        raise ValueError(f"{name} must have shape (N, 3, H, W), got {array.shape}")
-    if array.dtype != np.uint8:
-        low, high = float(array.min()), float(array.max())
-        if low < -1e-3 or high > 1 + 1e-3:
-            raise ValueError(
-                f"colour {name} must be uint8 or lie between 0 and 1, got "
-                f"{low:.3g} to {high:.3g}: undo the normalization first"
-            )
-        array = array.astype(np.float64).clip(0, 1)
-    return array.transpose(0, 2, 3, 1)  # (N, H, W, 3)
-
-
-def to_labels(labels, classes: Sequence[str], count: int | None = None) -> np.ndarray:
-    """Labels as an integer array (N,), checked against classes and images."""
-    array = to_array(labels, "labels", 1)
-    if array.dtype.kind not in "ui":
-        raise ValueError(f"labels must be whole numbers, got {array.dtype}")
-    if array.min() < 0 or array.max() >= len(classes):
-        raise ValueError(
-            f"labels must lie between 0 and {len(classes) - 1}, got {array.min()} "
-            f"to {array.max()}"
-        )
-    if count is not None and len(array) != count:
-        raise ValueError(f"got {len(array)} labels for {count} images")
-    return array
-
-
-def require_length(values, count: int, name: str, of: str) -> None:
-    """`ValueError` unless there are `count` values, one per `of`."""
-    if len(values) != count:
-        raise ValueError(f"got {len(values)} {name} for {count} {of}: pass one each")
-
-
-def tile(axes: Axes, picture: np.ndarray, column: float, top: float, **options):
-    """Draw one picture into the unit square at (column, top), y growing downwards."""
-    gap = 0.03
-    extent = (column + gap, column + 1 - gap, top + 1 - gap, top + gap)
-    options.setdefault("interpolation", "nearest")
-    return axes.imshow(picture, extent=extent, aspect="auto", **options)
 
 
 def blank_canvas(figure: Figure, width: float, height: float) -> Axes:

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Loss and accuracy of a training run, epoch by epoch."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from cifar_helpers.plots.style import BLUE, ORANGE, new_figure
 
 
-def history_columns(
+def _history_columns(
     history: Sequence[Mapping[str, float]], x: str
 ) -> dict[str, np.ndarray]:
     """The rows of a history as one float array per key, NaN where a row has none.
@@ -49,16 +49,16 @@ def training_curves(
     and `validation_accuracy_percent`. `reference` is another history, drawn paler and
     dashed behind it.
     """
-    runs = [(history_columns(history, x), label, {"linestyle": "-", "zorder": 3})]
+    runs = [(_history_columns(history, x), label, {"linestyle": "-", "zorder": 3})]
     if reference is not None:
         paler = {"linestyle": (0, (4, 2)), "alpha": 0.45}
-        runs.append((history_columns(reference, x), reference_label, paler))
+        runs.append((_history_columns(reference, x), reference_label, paler))
     panels = (("loss", "cross-entropy (nats)"), ("accuracy_percent", "accuracy (%)"))
     with new_figure(3.6) as figure:
         for axes, (quantity, unit) in zip(figure.subplots(1, 2), panels, strict=True):
             for columns, name, look in runs:
                 suffix = f", {name}" if len(runs) > 1 else ""
-                draw_run(axes, columns, x, quantity, suffix, look)
+                _draw_run(axes, columns, x, quantity, suffix, look)
             axes.set(ylabel=unit, xlabel="epoch" if x == "epoch" else "time (s)")
             axes.set_title(quantity.replace("_percent", ""))
             if x == "epoch":
@@ -69,7 +69,7 @@ def training_curves(
     return figure
 
 
-def draw_run(
+def _draw_run(
     axes: Axes, columns: dict, x: str, quantity: str, suffix: str, look: dict
 ) -> None:
     """Draw the training and validation curve of one run, where it has values."""

@@ -1,4 +1,4 @@
-"""TODO."""
+"""What `cifar_helpers.evaluation` finds: confusion, calibration, measures per class."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,15 +7,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from cifar_helpers.evaluation import Calibration, wilson_interval
-from cifar_helpers.plots.style import (
-    BLUE,
-    INK,
-    SKY,
-    SOFT,
-    VERMILION,
-    new_figure,
-    to_array,
-)
+from cifar_helpers.plots.inputs import to_array
+from cifar_helpers.plots.style import BLUE, INK, SKY, SOFT, VERMILION, new_figure
 
 
 def confusion_matrix(
@@ -43,15 +36,26 @@ def confusion_matrix(
     right = np.eye(len(classes), dtype=bool)
     highest = (shown[~right].max(initial=1.0), shown[right].max(initial=1.0))
     layers = zip(("Oranges", "Blues"), (right, ~right), highest, strict=True)
-    options = {"annot": True, "fmt": ".1f" if normalized else ".0f", "cbar": False}
-    options |= {"square": True, "linewidths": 1, "annot_kws": {"size": 9}}
-    options |= {"xticklabels": list(classes), "yticklabels": list(classes)}
     unit = "% of the true class" if normalized else "images"
     with new_figure(7.2, 7.6) as figure:
         axes = figure.subplots()
         for colours, hidden, top in layers:
-            scale = {"cmap": colours, "vmin": 0, "vmax": 1.15 * top}
-            sns.heatmap(shown, mask=hidden, ax=axes, **scale, **options)
+            sns.heatmap(
+                shown,
+                mask=hidden,
+                ax=axes,
+                cmap=colours,
+                vmin=0,
+                vmax=1.15 * top,
+                annot=True,
+                fmt=".1f" if normalized else ".0f",
+                annot_kws={"size": 9},
+                cbar=False,
+                square=True,
+                linewidths=1,
+                xticklabels=classes,
+                yticklabels=classes,
+            )
         axes.tick_params(length=0)
         axes.tick_params(axis="x", rotation=40)
         axes.tick_params(axis="y", rotation=0)
@@ -79,9 +83,16 @@ def reliability_diagram(calibration: Calibration) -> Figure:
         place, wide = middles[filled], 0.92 * width[filled]
         upper.bar(place, accuracy, wide, color=SKY, label="accuracy")
         upper.bar(
-            place, confidence - accuracy, wide, bottom=accuracy, facecolor="none",
-            edgecolor=VERMILION, hatch="////", linewidth=1, label="gap to confidence",
-        )  # fmt: skip
+            place,
+            confidence - accuracy,
+            wide,
+            bottom=accuracy,
+            facecolor="none",
+            edgecolor=VERMILION,
+            hatch="////",
+            linewidth=1,
+            label="gap to confidence",
+        )
         upper.plot((0, 100), (0, 100), "--", color=INK, lw=1.2, label="calibrated")
         upper.set(ylabel="accuracy in the bin (%)", xlim=(0, 100), ylim=(0, 100))
         upper.set_title(f"expected calibration error {error:.2f} %")
@@ -100,8 +111,11 @@ def per_class_bars(
     `report` comes from `evaluation.per_class_report`. Recall, a share of the class's
     own images, carries its 95 % Wilson interval.
     """
-    known = {"precision_percent": "precision (%)", "recall_percent": "recall (%)"}
-    known["f1_percent"] = "F1 (%)"
+    known = {
+        "precision_percent": "precision (%)",
+        "recall_percent": "recall (%)",
+        "f1_percent": "F1 (%)",
+    }
     if metric not in known:
         raise ValueError(f"metric must be one of {list(known)}, got {metric!r}")
     rows = {name: row[metric] for name, row in report.items() if metric in row}

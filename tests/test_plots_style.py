@@ -1,0 +1,137 @@
+"""The look holds for one figure, and Jupyter shows it sharp."""
+
+from base64 import b64decode
+from io import BytesIO
+
+import matplotlib.pyplot as plt
+import nbformat
+import numpy as np
+import pytest
+from drawn import IMAGES, LABELS, NAMES, STAGES, random_predictions, run_of
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from nbclient import NotebookClient
+from PIL import Image
+
+from cifar_helpers import evaluation, plots
+from cifar_helpers.data import CLASSES
+
+
+def test_style_stays_inside_the_figure():
+    before = plt.rcParams.copy()
+    with plots.new_figure(2.0) as figure:
+        assert plt.rcParams["axes.spines.top"] is False
+    assert plt.rcParams == before
+    assert figure.get_size_inches().tolist() == pytest.approx([9.0, 2.0])
+    assert plt.get_fignums() == []
+    with plt.rc_context():
+        plots.apply_style()
+        assert plt.rcParams["axes.spines.top"] is False
+
+
+def test_figure_is_closed_after_an_error():
+    with pytest.raises(RuntimeError), plots.new_figure(2.0):
+        raise RuntimeError
+    assert plt.get_fignums() == []
+
+
+@pytest.fixture(scope="module")
+def figures():
+    """One figure of each kind."""
+    predictions = random_predictions()
+    with plots.new_figure(2) as grids:
+        left, right = grids.subplots(1, 2)
+        plots.number_grid(left, np.eye(3))
+        plots.taps_on_image(right, IMAGES[0], 2, [(0, 0)])
+    return [
+        plots.image_grid(IMAGES[:3], ["a\nb", "c", "d"]),
+        plots.class_examples(IMAGES, LABELS, NAMES),
+        plots.mistakes(IMAGES, predictions, [0, 1]),
+        plots.overlay_maps(IMAGES[:2], np.ones((2, 4, 4)), ["a", "b"]),
+        plots.class_counts(LABELS, CLASSES),
+        plots.pixel_histogram(IMAGES),
+        plots.confusion_matrix(np.eye(3), NAMES),
+        plots.reliability_diagram(evaluation.calibration(predictions)),
+        plots.per_class_bars(evaluation.per_class_report(predictions)),
+        plots.training_curves(run_of(1), run_of(3)),
+        plots.bars_with_error(["a", "b"], [1, 2], [0.1, 0.2], "x"),
+        plots.bar_columns(["a", "b"], {"x": [1, 2], "y": [3, 4]}),
+        plots.block_diagram(STAGES),
+        grids,
+    ]
+
+
+def test_every_figure_draws_without_a_warning(figures, recwarn):
+    for figure in figures:
+        assert isinstance(figure, Figure)
+        figure.canvas.draw()
+    assert [str(warning.message) for warning in recwarn] == []
+    assert plt.get_fignums() == []
+
+
+def test_text_is_of_nine_points_or_more(figures):
+    for figure in figures:
+        figure.canvas.draw()
+        words = [text for text in figure.findobj(Text) if text.get_text()]
+        assert min(text.get_size() for text in words) >= 9
+
+
+def size_of(png):
+    return Image.open(BytesIO(png)).size
+
+
+def test_pictures_have_twice_the_pixels_that_they_take_on_the_page(figures):
+    for figure in figures:
+        png, page = plots.display_png(figure)
+        assert size_of(png) == (2 * page["width"], 2 * page["height"])
+
+
+@pytest.mark.parametrize("width", [3.333, 4.35, 8.16])  # 4.35 * 200 < 870 as a float
+def test_figures_are_whole_pixels_of_the_page(width):
+    with plots.new_figure(1.0, width) as figure:
+        figure.subplots()
+    _, page = plots.display_png(figure)
+    assert page == {"width": round(100 * width), "height": 100}
+
+
+def test_what_sticks_out_of_a_figure_is_shown():
+    with plots.new_figure(1.0, 1.0, layout="none") as figure:
+        figure.text(1.0, 0.5, "█████", color="red", va="center")
+    png, page = plots.display_png(figure)
+    assert page["width"] > 130 and page["height"] == 100
+    pixels = np.asarray(Image.open(BytesIO(png)).convert("RGB"))
+    red = (pixels == (255, 0, 0)).all(axis=(2)).any(axis=0)
+    assert red[200:210].all() and red[-8:].any()
+
+
+CELL = """
+import matplotlib.pyplot as plt
+from IPython.display import display
+from cifar_helpers import plots
+
+plots.apply_style()
+
+def draw():
+    with plots.new_figure(1.0, 2.0) as figure:
+        figure.subplots()
+    return figure
+
+shown = display(draw(), display_id=True)
+shown.update(draw())
+plt.plot([1, 2])
+plt.show()
+draw()
+"""
+
+
+def test_jupyter_shows_figures_at_twice_the_density():
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL)])
+    NotebookClient(notebook, timeout=120).execute()
+    outputs = [output for output in notebook.cells[0].outputs if "data" in output]
+    assert len(outputs) == 3  # `display`, pyplot's own way, and the cell's value
+    for output in outputs:
+        width, height = size_of(b64decode(output["data"]["image/png"]))
+        page = output["metadata"]["image/png"]
+        assert (width, height) == (2 * page["width"], 2 * page["height"])
+    assert outputs[0]["metadata"]["image/png"] == {"width": 200, "height": 100}
+    assert outputs[2]["metadata"]["image/png"] == {"width": 200, "height": 100}

@@ -1,0 +1,63 @@
+"""Training curves hold the history that they were given."""
+
+import pytest
+from drawn import column, curves_of, run_of, texts
+
+from cifar_helpers import plots
+
+
+def test_training_curves_hold_the_history():
+    history = run_of(5)
+    figure = plots.training_curves(history, x="seconds")
+    for row in history:  # the axis shows the time since the start
+        row["seconds"] *= row["epoch"]
+    loss, accuracy = curves_of(figure)
+    assert loss == {
+        "training": column(history, "train_loss", "seconds"),
+        "validation": column(history, "validation_loss", "seconds"),
+    }
+    assert accuracy == {
+        "training": column(history, "train_accuracy_percent", "seconds"),
+        "validation": column(history, "validation_accuracy_percent", "seconds"),
+    }
+    assert {"time (s)", "accuracy (%)", "cross-entropy (nats)"} <= set(texts(figure))
+
+
+def test_training_curves_beside_a_reference():
+    history, stored = run_of(3, offset=0.5), run_of(7)
+    figure = plots.training_curves(history, stored, reference_label="full run")
+    loss, _ = curves_of(figure)
+    assert loss["training, this run"] == column(history, "train_loss")
+    assert loss["validation, full run"] == column(stored, "validation_loss")
+    mine, theirs = figure.axes[0].lines[0], figure.axes[0].lines[2]
+    assert mine.get_alpha() is None and theirs.get_alpha() < 0.5  # paler
+
+
+def test_training_curves_leave_out_what_is_missing():
+    history = run_of(3)
+    history[1]["validation_loss"] = float("nan")
+    for row, empty in zip(history, (None, "", None), strict=True):
+        row["train_accuracy_percent"] = empty
+        del row["validation_accuracy_percent"]
+    history[0] = {key: str(value) for key, value in history[0].items() if value}
+    figure = plots.training_curves(history)
+    loss, accuracy = curves_of(figure)
+    assert loss["validation"] == [[1, 2.2], [3, pytest.approx(2.2 / 3)]]
+    assert len(loss["training"]) == 3
+    assert accuracy == {}
+    figure.canvas.draw()
+
+
+@pytest.mark.parametrize(
+    ("history", "options", "message"),
+    [
+        ([], {}, "filled list with one dict per epoch"),
+        ([1, 2], {}, "filled list with one dict per epoch"),
+        (run_of(2), {"x": "step"}, '"epoch" or "seconds", got \'step\''),
+        ([{"train_loss": 1.0}], {}, "no 'epoch'"),
+        (run_of(2), {"reference": []}, "filled list"),
+    ],
+)
+def test_training_curves_refuse(history, options, message):
+    with pytest.raises(ValueError, match=message):
+        plots.training_curves(history, **options)
