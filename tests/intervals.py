@@ -7,22 +7,17 @@ import math
 from collections.abc import Sequence
 from statistics import mean, variance
 
-import numpy as np
+from scipy import stats
 
 
 def t_quantile(freedom: float, level: float = 0.95) -> float:
     """How many standard errors to either side hold the share `level` of Student's t.
 
-    With t = sqrt(freedom) tan(a), the density becomes cos(a)^(freedom - 1) on
-    -90 to 90 degrees, which is integrated by the midpoint rule. `freedom` may be a
-    fraction; ValueError below 1.
+    ValueError for less than one degree of freedom.
     """
     if not freedom >= 1:
         raise ValueError(f"need at least 1 degree of freedom, got {freedom}")
-    edges = np.linspace(0, math.pi / 2, 200_001)
-    density = np.cos((edges[:-1] + edges[1:]) / 2) ** (freedom - 1)
-    covered = np.concatenate([[0.0], np.cumsum(density)]) / density.sum()
-    return math.sqrt(freedom) * math.tan(np.interp(level, covered, edges))
+    return float(stats.t.ppf((1 + level) / 2, freedom))
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float]:
