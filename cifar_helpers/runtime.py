@@ -111,6 +111,8 @@ def describe_machine(device: torch.device | str = "cpu") -> dict:
     else:
         threads = torch.get_num_threads()
         hardware = f"{_cpu_name()}, {threads} thread{'s' if threads > 1 else ''}"
+        if _cpu_multiplies_bfloat16():
+            hardware += ", bfloat16"  # such a processor trains twice as fast
     return {
         "hardware": hardware,
         "cores": os.cpu_count(),

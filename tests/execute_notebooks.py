@@ -117,7 +117,7 @@ def note_run(notebook: str, seconds: float, memory_gb: float | None) -> None:
     }
     TIMES.parent.mkdir(exist_ok=True)
     with open(TIMES, "w", newline="") as file:
-        writer = csv.DictWriter(file, rows[notebook].keys())
+        writer = csv.DictWriter(file, rows[notebook].keys(), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows[name] for name in sorted(rows))
 

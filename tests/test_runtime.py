@@ -116,7 +116,7 @@ def test_machine_is_described():
     assert list(description) == ["hardware", "cores", "python", "torch", "numpy"]
     threads = torch.get_num_threads()
     plural = "s" if threads > 1 else ""
-    assert description["hardware"].endswith(f", {threads} thread{plural}")
+    assert f", {threads} thread{plural}" in description["hardware"]
     assert not description["hardware"].startswith(",")
     assert description["cores"] >= 1
     assert description["numpy"] == np.__version__
