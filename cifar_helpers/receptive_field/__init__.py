@@ -1,7 +1,14 @@
-"""What a unit of a network can see of the image (traced exactly) and does see.
+"""What a unit of a network can see of the image, and what it does see.
 
-`receptive_field` answers what a unit *can* see, `effective_receptive_field` what it
-*does* see: how strongly its value reacts to each pixel of real images.
+`receptive_field` answers what a unit *can* see: it follows the model operation by
+operation and knows, for every output position, the exact set of pixels behind it.
+`effective_receptive_field` answers what a unit *does* see: how strongly its value
+reacts to each pixel of real images (Luo et al. 2016).
+
+The modules; each imports only from those before it: `dependency` (which pixels each
+position of a map depends on), `rules` (how each operation reads its input; `register`
+adds one of your own), `tracing` (follows a model, sums up the result). `measured` (the
+effective receptive field) stands beside them.
 """
 
 from cifar_helpers.receptive_field.measured import (

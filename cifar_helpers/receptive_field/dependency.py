@@ -1,4 +1,18 @@
-"""TODO."""
+"""Which pixels of the image each position of a feature map depends on.
+
+A convolution, a pooling or an upsampling treats rows and columns independently. So the
+pixels that output (i, j) depends on are a product: some rows times some columns. Two
+boolean matrices hold this for a whole map: `rows` (h, H) and `columns` (w, W). The next
+layer combines the rows of those matrices that its window reads (a boolean matrix
+product). Where branches meet, a product is not enough: the union of two boxes need not
+be a box. So a map keeps a short list of such pairs, its *paths*, and the union over the
+paths is the exact set of pixels.
+
+One pair for the whole map would be a bound only. After a merge the mask is smaller than
+all rows times all columns, and even the bounding box is smaller where one branch sees
+nothing but padding on one axis. Past `MAX_PATHS` different paths the list falls back
+to one pair: an upper bound, and `exact` is False.
+"""
 
 from dataclasses import dataclass, replace
 from fractions import Fraction

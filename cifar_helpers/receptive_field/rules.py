@@ -1,4 +1,12 @@
-"""TODO."""
+"""How each operation reads its input: one rule for each kind of operation.
+
+A rule takes a `Call` and returns the `Dependency` of the output. `RULES` finds it by
+the module's class, the function, or the tensor method's name; `register` adds to it.
+
+Channels are taken together: a unit is one position, all channels. A slice of the
+channels after a concatenation of different branches therefore gets the field of all of
+them, with `exact` False.
+"""
 
 import operator
 from collections.abc import Callable
@@ -58,8 +66,6 @@ class Call:
 
 
 Rule = Callable[[Call], Dependency]
-
-
 RULES: dict[object, Rule] = {}
 
 
@@ -130,6 +136,9 @@ def _padded(size: int, before: int, after: int, mode: str) -> Tensor:
     ramp = torch.arange(size, dtype=torch.float64).view(1, 1, size, 1)
     value = NOTHING if mode == "constant" else None
     return F.pad(ramp, (0, 0, before, after), mode, value).long().flatten()
+
+
+# Kernels and windows: each output reads a few positions of the input map.
 
 
 def _table(reads: Tensor) -> Tensor:
@@ -310,14 +319,14 @@ def _pad(call: Call, amounts, mode: str) -> Dependency:
     )
 
 
+# Values of the same place are combined: activations, arithmetic, batch norm.
+
 _ELEMENTWISE_MODULES = """
     Identity ReLU ReLU6 LeakyReLU PReLU ELU SELU CELU GELU SiLU Mish Hardswish Sigmoid
     Hardsigmoid LogSigmoid Tanh Hardtanh Softplus Softsign Softshrink Hardshrink
     Tanhshrink Threshold Dropout Dropout1d Dropout2d AlphaDropout FeatureAlphaDropout
     BatchNorm1d BatchNorm2d SyncBatchNorm LocalResponseNorm ChannelShuffle
 """
-
-
 _ELEMENTWISE_FUNCTIONS = """
     relu relu6 leaky_relu prelu elu selu celu gelu silu mish hardswish sigmoid
     hardsigmoid logsigmoid tanh hardtanh softplus softsign softshrink hardshrink
@@ -327,8 +336,6 @@ _ELEMENTWISE_FUNCTIONS = """
     reciprocal sin cos erf clamp clip maximum minimum where lerp addcmul addcdiv
     contiguous clone detach float double half bfloat16 to type_as
 """
-
-
 _PRODUCTS = "mul imul multiply"
 
 
@@ -386,6 +393,9 @@ def _union(values, ndim: int) -> Dependency:
         first, axes=tuple(axes), stride=stride, uniform=uniform, exact=exact
     )
     return result.with_paths([path for v in values for path in v.paths])
+
+
+# Values of different places are combined: everything along some dimensions is seen.
 
 
 @register(nn.Linear, F.linear)
@@ -458,6 +468,9 @@ def _map_norm(call: Call) -> Dependency:
     if getattr(call.module, "track_running_stats", False):
         return call.input  # instance norm that evaluates with its running statistics
     return call.input.spread(range(1, call.input.ndim))
+
+
+# Values are moved: concatenation, slices, other shapes.
 
 
 @register(torch.cat, torch.concat, torch.concatenate)

@@ -1,4 +1,13 @@
-"""TODO."""
+"""The model followed with `torch.fx`: what each of its operations can see.
+
+The traced graph is run once on one image. Beside each value goes its `Dependency`,
+which the rule of each operation hands on (see `dependency` and `rules`).
+
+* The field is structural: it holds for weights in general. A weight of zero, a dead
+  ReLU or two paths that cancel can only make the true field smaller.
+* The model is followed in evaluation mode, where batch norm uses its running
+  statistics. In training mode every unit sees every image of the batch.
+"""
 
 import copy
 import operator
@@ -30,8 +39,8 @@ class LayerField:
     touched: float  # share of the largest box that is read; nearest the centre of ties
     taps: int  # positions of its input that one unit reads: kernel height * width
     live_taps: int  # of those, how many see the image (not padding) for any output
-    exact: bool  # False: an upper bound, see the module's docstring
-    _dependency: Dependency = field(repr=False)
+    exact: bool  # False: an upper bound, see `dependency` and `rules`
+    dependency: Dependency = field(repr=False)
     _source: Dependency | None = field(repr=False)  # the input that its kernel reads
     _tables: tuple[Tensor, Tensor] | None = field(repr=False)  # (h, taps), (w, taps)
 
@@ -45,13 +54,13 @@ class LayerField:
             IndexError: if there is no output (i, j).
         """
         self._check(i, j)
-        top, bottom, left, right = self._dependency.boxes[:, i, j].tolist()
+        top, bottom, left, right = self.dependency.boxes[:, i, j].tolist()
         return None if top > bottom else (top, bottom, left, right)
 
     def mask(self, i: int, j: int) -> Tensor:
         """The pixels that output (i, j) sees, boolean (H, W): gaps included."""
         self._check(i, j)
-        return self._dependency.mask(i, j)
+        return self.dependency.mask(i, j)
 
     def live_taps_at(self, i: int, j: int) -> int:
         """How many taps of output (i, j) see the image, not padding only."""
@@ -85,7 +94,7 @@ def _count_live(source: Dependency, rows: Tensor, columns: Tensor) -> int:
     return int(live.sum())
 
 
-def _layer_field(name: str, kind: str, call: "Call", result: Dependency) -> LayerField:
+def _layer_field(name: str, kind: str, call: Call, result: Dependency) -> LayerField:
     """Sum up the dependency of one operation."""
     if result.ndim == 4 and None in result.axes:
         result = result.as_map()
@@ -108,7 +117,7 @@ def _layer_field(name: str, kind: str, call: "Call", result: Dependency) -> Laye
         taps=taps,
         live_taps=live,
         exact=result.exact,
-        _dependency=result,
+        dependency=result,
         _source=call.source,
         _tables=tables,
     )
