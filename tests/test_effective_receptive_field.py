@@ -4,11 +4,11 @@ from functools import partial
 
 import pytest
 import torch
-from receptive_field_oracle import NARROW, last
 from torch import nn
 
 from cifar_helpers.model import CIFAR10Net, NetConfig
 from cifar_helpers.receptive_field import effective_receptive_field, receptive_field
+from tests.receptive_field_oracle import NARROW, last
 
 
 def test_effective_field_of_one_convolution_is_its_kernel():
