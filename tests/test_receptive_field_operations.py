@@ -1,5 +1,7 @@
 """Operations that are easily followed wrongly: the right value, or an error."""
 
+import operator
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -156,7 +158,14 @@ def test_only_what_was_written_changes():
     ("forward", "words"),
     [
         (lambda m, x: m.buffer.copy_(x) + m.buffer, "copy.*parameter or buffer"),
+        (
+            lambda m, x: (operator.setitem(m.buffer, 0, x[0]), x)[1],
+            "setitem.*writes into",
+        ),
         (lambda m, x: torch.add(x, x, out=torch.zeros(1, 2, 9, 7)), "add.*writes into"),
+        (lambda m, x: operator.setitem(x * 2, [0], x), "setitem.*list or a tensor"),
+        (lambda m, x: (x * 2).masked_scatter_(x > 0, x), "masked_scatter"),
+        (lambda m, x: (x * 2).transpose_(2, 3), "transpose_"),
         (lambda m, x: (x * 2).flatten(2)[:, :, 3:].zero_(), "getitem.*flattened"),
     ],
 )
@@ -166,6 +175,17 @@ def test_writes_that_are_not_followed_are_named(forward, words):
     with pytest.raises(NotImplementedError, match=words):
         receptive_field(model, (2, 9, 7))
     assert not model.buffer.any()
+
+
+def test_a_counter_in_the_model_does_not_count():
+    def forward(m, x):
+        m.calls += 1
+        return x * 2
+
+    model = Function(forward)
+    model.register_buffer("calls", torch.zeros(()))
+    receptive_field(model, (2, 9, 7))
+    assert model.calls == 0
 
 
 class Same(nn.Conv2d):
@@ -212,6 +232,10 @@ def test_changed_forward_of_one_layer_is_looked_into():
     layer = conv()
     layer.forward = lambda x: F.avg_pool2d(x, 5, 1)
     assert last_agrees(nn.Sequential(layer)).size == (5, 5)
+    model = nn.Sequential(conv())
+    model.forward = lambda x: x
+    with pytest.raises(NotImplementedError, match="forward was replaced"):
+        receptive_field(model, (2, 9, 7))
 
 
 @pytest.mark.parametrize(
@@ -334,3 +358,17 @@ def test_constant_beside_the_image_sees_nothing():
     below = Function(lambda m, x: torch.cat((m.bias.expand_as(x), x), 2))
     below.bias = both.bias
     assert last_agrees(below).span(9, 0) == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "forward",
+    [
+        lambda m, x: F.pixel_unshuffle(x, 2)[:, :1] * 1.0,
+        lambda m, x: torch.cat((F.pixel_unshuffle(x, 2), x[:, :, ::2, ::2]), 1)[:, :1],
+        lambda m, x: F.pixel_shuffle(torch.cat((x, m.a(x)), 1), 2),
+        lambda m, x: F.pad(F.pixel_unshuffle(x, 2), (0, 0, 0, 0, -1, 0)),
+    ],
+)
+def test_parts_of_channels_taken_together_are_a_bound(forward):
+    field = last_agrees(Function(forward, a=conv(padding=1)), (8, 8))
+    assert not field.exact

@@ -25,6 +25,8 @@ def graph_of(model: nn.Module) -> tuple[nn.Module, fx.Graph, str]:
     """
     prefix, model = _unwrapped(model)
     _refuse_hooks(model)
+    if "forward" in vars(model):
+        raise NotImplementedError("the model's forward was replaced, in this one only")
     model = _shallow_copy(model).eval()
     tracer = _Tracer()
     if tracer.is_leaf_module(model, ""):  # a single layer
@@ -58,8 +60,13 @@ def _wrapped_name(module: nn.Module) -> str | None:
 
 def _refuse_hooks(model: nn.Module, recurse: bool = True) -> None:
     """An error for hooks that may change values: they would not be followed."""
+    everywhere = torch.nn.modules.module
+    everywhere = [
+        everywhere._global_forward_hooks,
+        everywhere._global_forward_pre_hooks,
+    ]
     for name, module in model.named_modules() if recurse else [("", model)]:
-        hooks = (module._forward_pre_hooks, module._forward_hooks)
+        hooks = (module._forward_pre_hooks, module._forward_hooks, *everywhere)
         for hook in (hook for kind in hooks for hook in kind.values()):
             if not type(hook).__module__.startswith("torch.nn.utils"):
                 raise NotImplementedError(
@@ -70,15 +77,14 @@ def _refuse_hooks(model: nn.Module, recurse: bool = True) -> None:
 
 
 def _shallow_copy(model: nn.Module) -> nn.Module:
-    """A copy of all modules that shares their tensors and has none of their hooks.
+    """A copy of all modules that shares their parameters and has none of their hooks.
 
-    Compiled modules inside are replaced by what was compiled.
+    Wrappers inside are replaced by one that only hands on.
     """
-    memo = {}
+    memo = {id(parameter): parameter for parameter in model.parameters()}
     for module in model.modules():
-        tensors = (*module._parameters.values(), *module._buffers.values())
-        for value in (*tensors, *vars(module).values()):
-            if isinstance(value, Tensor):
+        for value in vars(module).values():
+            if isinstance(value, Tensor) and not value.is_leaf:  # has no copy
                 memo[id(value)] = value
         for name, value in vars(module).items():
             if name.endswith("_hooks"):
@@ -86,20 +92,21 @@ def _shallow_copy(model: nn.Module) -> nn.Module:
     model = copy.deepcopy(model, memo)
     for parent in list(model.modules()):
         for name, child in parent.named_children():
-            if "_orig_mod" in child._modules:
-                setattr(parent, name, _Compiled(child._orig_mod))
+            if inner := _wrapped_name(child):
+                setattr(parent, name, _Wrapper(inner, getattr(child, inner)))
     return model
 
 
-class _Compiled(nn.Module):
-    """In place of a compiled module, under the same names."""
+class _Wrapper(nn.Module):
+    """In place of a compiled, averaged or parallel module, under the same names."""
 
-    def __init__(self, module: nn.Module):
+    def __init__(self, name: str, module: nn.Module):
         super().__init__()
-        self._orig_mod = module
+        self.name = name
+        setattr(self, name, module)
 
     def forward(self, *arguments, **options):
-        return self._orig_mod(*arguments, **options)
+        return getattr(self, self.name)(*arguments, **options)
 
 
 # What a subclass may define without computing anything else than its base class.

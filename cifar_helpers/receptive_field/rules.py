@@ -105,7 +105,7 @@ class Call:
         return replace(result, uniform=source.uniform or groups == 1)
 
 
-Rule = Callable[[Call], Dependency]
+Rule = Callable[[Call], Dependency | tuple[Dependency, ...]]
 RULES: dict[object, Rule] = {}
 
 
@@ -373,6 +373,8 @@ def _pad(call: Call, amounts, mode: str) -> Dependency:
     if any(amounts[4:]):
         source = source.along(2, source.ndim - 3)
         channels = _padded(source.lengths[2], *amounts[4:6], mode)[:, None]
+        if min(amounts[4:6]) < 0 and not source.uniform:  # a part of the channels
+            source = replace(source, exact=False)
     return source.through(rows, columns, channels)
 
 
@@ -734,33 +736,29 @@ def moved(value: Dependency, *places: Tensor) -> Dependency:
     """
     *places, number = places
     flat = _flattened(value, *places[:2])
-    found = [_line(place) if flat is None else (flat, None) for place in places[:2]]
-    places_of = [line and line[0] for line in found]
-    if None in found or flat is None and places_of[0] == places_of[1] != None:  # noqa: E711
+    rows, columns = [(flat, None) if flat is not None else _line(p) for p in places[:2]]
+    torn = rows is None or columns is None
+    if torn or flat is None and rows[0] == columns[0] is not None:
         raise NotImplementedError(
             f"shape {tuple(value.shape)} to {tuple(number.shape)} tears rows and "
             "columns of the map apart, or takes a part of a flattened map"
         )
     channels = _line(places[2])
-    if channels is None or channels[0] in [
-        axis for axis, _ in found if axis is not None
-    ]:
+    if channels is None or channels[0] in {rows[0], columns[0]} - {None}:
         value, channels = value.together(), (None, None)  # scattered
-    axes, lines = zip(*found, channels, strict=True)
-    result = value.through(
-        *(None if line is None else line[:, None].long() for line in lines),
-        step=[
-            1 if line is None or len(line) < 2 else _step(line) for line in lines[:2]
-        ],
-    )
+    axes, lines = zip(rows, columns, channels, strict=True)
+    tables = [None if line is None else line[:, None].long() for line in lines]
+    result = value.through(*tables, step=[_step(line) for line in lines[:2]])
     if result.axes[2] is None:  # its channels are all alike
         axes = (*axes[:2], None)
     result = replace(result, axes=axes, shape=tuple(number.shape))
     return _checked_parts(value, result, number)
 
 
-def _step(line: Tensor) -> int:
+def _step(line: Tensor | None) -> int:
     """Positions of the input from one output to the next."""
+    if line is None or len(line) < 2:
+        return 1
     return max(1, int(line.diff().abs().median()))
 
 
@@ -783,9 +781,10 @@ def _line(place: Tensor) -> tuple[int | None, Tensor] | None:
 def _flattened(value: Dependency, rows: Tensor, columns: Tensor) -> int | None:
     """The dimension in which all rows and columns lie in order, if there is one."""
     height, width = value.size
-    least = height * width + (min(height, width) == 1)  # else it has its own dimension
+    if min(height, width) == 1 and rows.ndim >= value.ndim:
+        return None  # one of them is no dimension: the other one has its own
     for dim, n in enumerate(rows.shape):
-        if height * width > 1 and n >= least and n % (height * width) == 0:
+        if height * width > 1 and n % (height * width) == 0:
             view = (-1, *[1] * (rows.ndim - dim - 1))
             row = (torch.arange(n) // width % height).view(view)
             column = (torch.arange(n) % width).view(view)
@@ -798,13 +797,11 @@ def _checked_parts(value, result: Dependency, number: Tensor) -> Dependency:
     """A bound, if some of the elements at a place are taken and they may differ."""
     if value.uniform:
         return result
-    if bool((number < 0).any()):
-        return replace(result, exact=False)
-    before = prod(value.shape) / prod(value.lengths)
-    after = number.numel() / prod(result.lengths)
-    covered = number.unique().numel() >= before * prod(result.lengths)
-    spread = prod(result.lengths) > prod(value.lengths)
-    whole = after >= before and (covered or spread)
+    before = prod(value.shape) / prod(value.size)  # elements at each place
+    after = number.numel() / prod(result.size)
+    repeated = prod(result.size) > prod(value.size)
+    covered = number.unique().numel() >= before * prod(result.size)
+    whole = after >= before and (covered or repeated) and bool((number >= 0).all())
     return result if whole else replace(result, exact=False)
 
 
@@ -837,6 +834,8 @@ def overwritten(old: Dependency, new: Dependency, kept: Tensor, written: Tensor)
             axis = _role(dim, old, result)
             result = _only(result, axis, dim, along)
             outside.append(_only(old, axis, dim, ~along))
+            if axis == 2 and not old.uniform:  # some of channels that may differ
+                outside[-1] = replace(outside[-1], exact=False)
     if not torch.equal(product.bool().expand(inside.shape), inside):
         raise NotImplementedError("it writes into scattered places of a map")
     return unite([result, *outside], kept.ndim)

@@ -154,15 +154,20 @@ class _Follower(fx.Interpreter):
             target = target[arguments[1]]
             if _memory(target) != _memory(arguments[0]):
                 problem = "it writes at places that a list or a tensor chooses"
-        elif not _is_tensor(output) or output.data_ptr() != target.data_ptr():
-            problem = "it writes into one of its inputs"
-        if any(_memory(t) != _memory(target) for t in written):
+        elif not _is_tensor(output) or output is not target:
             problem = "it writes into another one than its first input"
-        if any(_memory(t) == _memory(target) for t in self.state):
-            problem = "it writes into a parameter or buffer of the model"
+        problem = problem or self._why_not(target, written)
         if problem:
             raise _cannot_follow(_function_name(node.target), node.name, problem)
         return target
+
+    def _why_not(self, target: Tensor, written: list[Tensor]) -> str | None:
+        """What speaks against following a write into this tensor, if anything."""
+        if any(_memory(tensor) == _memory(target) for tensor in self.state):
+            return "it writes into a parameter or buffer of the model"
+        if any(_memory(tensor) != _memory(target) for tensor in written):
+            return "it writes into another one than its first input"
+        return None
 
     def _outputs(self, node: fx.Node, given, found, output, in_place: bool):
         """The output with what each of its tensors depends on."""
