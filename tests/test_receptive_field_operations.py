@@ -9,6 +9,7 @@ import torchvision
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
+from cifar_helpers.blocks import GatedUnit
 from cifar_helpers.receptive_field import receptive_field
 from tests.receptive_field_oracle import Function, conv, last_agrees
 
@@ -349,6 +350,12 @@ def test_gates_and_groups_of_channels_are_exact(forward, size):
     }
     field = last_agrees(Function(forward, a=conv(padding=1), **layers))
     assert (field.size, field.exact) == (size, True)
+
+
+def test_our_gated_unit_is_exact():
+    unit = GatedUnit(32, dilation=4)  # filters of dilation 1, 2 and 4 side by side
+    field = last_agrees(nn.Sequential(nn.Conv2d(2, 32, 1), unit), (11, 12))
+    assert (field.size, field.exact) == ((9, 9), True)
 
 
 def test_constant_beside_the_image_sees_nothing():

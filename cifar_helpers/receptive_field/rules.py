@@ -781,10 +781,11 @@ def _line(place: Tensor) -> tuple[int | None, Tensor] | None:
 def _flattened(value: Dependency, rows: Tensor, columns: Tensor) -> int | None:
     """The dimension in which all rows and columns lie in order, if there is one."""
     height, width = value.size
-    if min(height, width) == 1 and rows.ndim >= value.ndim:
-        return None  # one of them is no dimension: the other one has its own
+    count, line = height * width, min(height, width) == 1
+    if count == 1 or line and rows.ndim >= value.ndim:
+        return None
     for dim, n in enumerate(rows.shape):
-        if height * width > 1 and n % (height * width) == 0:
+        if n % count == 0 and not (line and n == count):  # a line has its own dimension
             view = (-1, *[1] * (rows.ndim - dim - 1))
             row = (torch.arange(n) // width % height).view(view)
             column = (torch.arange(n) % width).view(view)
