@@ -1,344 +1,53 @@
 """The traced receptive field against gradients, closed forms and hand-made cases."""
 
-import time
 from functools import partial
 
 import pytest
 import torch
 import torch.nn.functional as F
 import torchvision
-from hypothesis import HealthCheck, Phase, given, note, settings
-from hypothesis import strategies as st
-from receptive_field_oracle import (
-    Increasing,
-    box,
-    masks,
-    one_channel,
-    positions,
-    positive,
-)
-from torch import Tensor, nn
+from torch import nn
 
-from cifar_helpers import receptive_field as module
+from cifar_helpers.depthwise import DepthwiseConv2d
 from cifar_helpers.model import CIFAR10Net, NetConfig
 from cifar_helpers.receptive_field import (
     as_rows,
     as_table,
-    effective_receptive_field,
+    dependency,
     receptive_field,
     register,
     window,
 )
-
-# --------------------------------------------------------------------------------------
-# Random networks
-# --------------------------------------------------------------------------------------
-
-
-class Network(nn.Module):
-    """A list of steps; each combines earlier values into the next one."""
-
-    def __init__(self, image_size):
-        super().__init__()
-        self.image_size = image_size
-        self.steps, self.modules_used = [], nn.ModuleList()
-
-    def add(self, operation, sources):
-        if isinstance(operation, nn.Module):
-            self.modules_used.append(operation)
-            operation = len(self.modules_used) - 1
-        self.steps.append((operation, sources))
-
-    def values(self, image: Tensor) -> list[Tensor]:
-        values = [image]
-        for operation, sources in self.steps:
-            if isinstance(operation, int):
-                operation = self.modules_used[operation]
-            values.append(operation(*(values[source] for source in sources)))
-        return values
-
-    def forward(self, image: Tensor) -> Tensor:
-        return self.values(image)[-1]
-
-    def __repr__(self):
-        lines = [f"image {self.image_size}"]
-        for k, (operation, sources) in enumerate(self.steps, 1):
-            if isinstance(operation, int):
-                operation = self.modules_used[operation]
-            lines.append(f"{k}: {operation} of {sources}")
-        return "\n".join(lines)
-
-
-class FunctionalConv(nn.Module):
-    """A convolution that is called as a function."""
-
-    def __init__(self, channels, kernel, **options):
-        super().__init__()
-        self.weight = nn.Parameter(torch.rand(2, channels, *kernel))
-        self.bias = nn.Parameter(torch.rand(2))
-        self.options = options
-
-    def forward(self, x):
-        return F.conv2d(x, self.weight, self.bias, **self.options)
-
-
-def crop(x, rows, columns):
-    return x[:, :, rows, columns]
-
-
-def crop_columns(x, columns):
-    return x[..., columns]
-
-
-def join(a, b, dimension):
-    return torch.cat([a, b], dimension)
-
-
-def double(x):
-    return x * 2.0
-
-
-def pairs(low, high):
-    return st.tuples(st.integers(low, high), st.integers(low, high))
-
-
-def draw_convolution(draw, channels, size):
-    kernel, dilation = draw(pairs(1, 4)), draw(pairs(1, 3))
-    stride, padding = draw(pairs(1, 3)), draw(pairs(0, 4))
-    mode = draw(st.sampled_from(["zeros"] * 3 + ["reflect", "replicate", "circular"]))
-    if draw(st.integers(0, 3)) == 0:
-        padding, stride = draw(st.sampled_from([("same", 1), ("valid", stride)]))
-    groups = draw(st.sampled_from([1, 1, 2, channels]))
-    options = {"stride": stride, "padding": padding, "dilation": dilation}
-    if draw(st.integers(0, 4)) == 0:
-        return FunctionalConv(channels, kernel, **options)
-    out = draw(st.sampled_from([2, 4, channels])) if groups != channels else channels
-    options |= {"groups": groups, "padding_mode": mode}
-    return nn.Conv2d(channels, out, kernel, **options)
-
-
-def draw_transposed(draw, channels, size):
-    stride, dilation = draw(pairs(1, 3)), draw(pairs(1, 2))
-    extra = [
-        draw(st.integers(0, max(s, d) - 1))
-        for s, d in zip(stride, dilation, strict=True)
-    ]
-    return nn.ConvTranspose2d(
-        channels,
-        2,
-        draw(pairs(1, 4)),
-        stride,
-        draw(pairs(0, 2)),
-        tuple(extra),
-        groups=draw(st.sampled_from([1, 2])),
-        dilation=dilation,
-    )
-
-
-def draw_pool(draw, channels, size):
-    kernel, stride = draw(pairs(1, 3)), draw(st.none() | pairs(1, 3))
-    padding = tuple(draw(st.integers(0, k // 2)) for k in kernel)
-    kind, ceil = draw(st.integers(0, 4)), draw(st.booleans())
-    if kind == 0:
-        return nn.MaxPool2d(kernel, stride, padding, draw(pairs(1, 2)))
-    if kind == 1:
-        return partial(F.max_pool2d, kernel_size=kernel, stride=stride, ceil_mode=ceil)
-    if kind == 2:
-        return nn.AvgPool2d(kernel, stride, padding, ceil_mode=ceil)
-    adaptive = nn.AdaptiveAvgPool2d if kind == 3 else nn.AdaptiveMaxPool2d
-    return adaptive(draw(pairs(1, 7)))
-
-
-def draw_resize(draw, channels, size):
-    if channels % 4 == 0 and draw(st.booleans()):
-        return nn.PixelShuffle(2)
-    if draw(st.integers(0, 3)) == 3:
-        return nn.PixelUnshuffle(2)
-    options = {"mode": draw(st.sampled_from(["nearest", "bilinear", "nearest-exact"]))}
-    if options["mode"] == "bilinear":
-        options["align_corners"] = draw(st.booleans())
-    if draw(st.booleans()):
-        options["size"] = draw(pairs(1, 20))
-    else:
-        options["scale_factor"] = draw(
-            st.sampled_from([0.5, 0.75, 1.5, 2.0, (2.0, 1.25)])
-        )
-    module = draw(st.booleans())
-    return nn.Upsample(**options) if module else partial(F.interpolate, **options)
-
-
-def draw_movement(draw, channels, size):
-    amounts = draw(st.tuples(*[st.integers(0, 3)] * 4))
-    padding = [nn.ReflectionPad2d, nn.ReplicationPad2d, nn.CircularPad2d]
-    kind = draw(st.integers(0, 6))
-    if kind < 3:
-        return padding[kind](amounts)
-    if kind == 3:
-        return nn.ConstantPad2d(amounts, 0.5)
-    if kind == 4:
-        cut = [a - 1 for a in amounts]
-        return partial(F.pad, pad=cut, value=0.5)
-    starts, steps = draw(pairs(0, 2)), draw(pairs(1, 2))
-    cut = tuple(slice(a, None, s) for a, s in zip(starts, steps, strict=True))
-    if kind == 5:
-        return partial(crop, rows=cut[0], columns=cut[1])
-    return partial(crop_columns, columns=cut[1])
-
-
-def draw_pointwise(draw, channels, size):
-    kinds = [nn.ReLU, nn.SiLU, nn.Identity, nn.Dropout2d]
-    kinds += [partial(nn.BatchNorm2d, channels), partial(nn.Softmax, 1)]
-    kinds += [
-        partial(nn.GroupNorm, 1, channels),
-        partial(nn.LayerNorm, [channels, *size]),
-    ]
-    kinds += [partial(nn.LayerNorm, size[1])]
-    functions = [F.relu, torch.sigmoid, double]
-    functions += [partial(torch.mean, dim=3, keepdim=True)]
-    if draw(st.booleans()):
-        return draw(st.sampled_from(functions))
-    return draw(st.sampled_from(kinds[:-3] * 3 + kinds))()
-
-
-def draw_gate(draw, channels, size):
-    return partial(torch.mean, dim=(2, 3), keepdim=True)
-
-
-MERGES = [torch.add, torch.maximum, torch.mul]
-KINDS = [draw_convolution] * 6 + [draw_transposed] * 2 + [draw_pool] * 2
-KINDS += [draw_resize, draw_movement, draw_pointwise] * 2 + [draw_gate]
-
-
-def partners(values, one):
-    """Which values can be merged with value `one`: equal or broadcast to it."""
-    return [
-        k
-        for k, value in enumerate(values)
-        if value.shape[1] == one.shape[1]
-        and (value.shape == one.shape or value.shape[2:] == (1, 1))
-    ]
-
-
-def draw_step(draw, values):
-    """One step that works on the values so far, or None."""
-    source = draw(st.integers(max(0, len(values) - 3), len(values) - 1))
-    value = values[source]
-    if draw(st.integers(0, 2)) == 0:
-        other = draw(st.sampled_from(partners(values, value)))
-        same_size = values[other].shape == value.shape
-        if same_size and draw(st.integers(0, 2)) == 0 and value.shape[1] <= 4:
-            dimension = draw(st.sampled_from([1, 1, 1, 2, 3]))
-            return partial(join, dimension=dimension), (source, other)
-        if other != source:
-            return draw(st.sampled_from(MERGES)), (source, other)
-    kind = draw(st.sampled_from(KINDS))
-    return kind(draw, value.shape[1], tuple(value.shape[2:])), (source,)
-
-
-@st.composite
-def networks(draw):
-    image_size = draw(pairs(5, 16))
-    network = Network(image_size)
-    values = [torch.zeros(1, 2, *image_size)]
-    for _ in range(draw(st.integers(3, 8))):
-        with torch.no_grad():
-            try:
-                operation, sources = draw_step(draw, values)
-                value = (
-                    operation.eval() if isinstance(operation, nn.Module) else operation
-                )
-                value = value(*(values[source] for source in sources))
-            except (RuntimeError, ValueError):  # this step does not fit this size
-                continue
-        if (
-            min(value.shape) >= 1
-            and max(value.shape[2:]) <= 30
-            and value.shape[1] <= 16
-        ):
-            network.add(operation, sources)
-            values.append(value)
-    return network
-
-
-def check_field(field, image, value, phases=4):
-    """Compare one field with the gradients of the value that it describes."""
-    height, width = value.shape[2:] if value.ndim == 4 else (1, 1)
-    assert field.output_size == (height, width)
-    places = positions(height, width, phases)
-    if height * width <= len(image):
-        places = [(i, j) for i in range(height) for j in range(width)]
-    expected = masks(image, value, places)
-    traced = torch.stack([field.mask(*place) for place in places])
-    if not field.exact:  # an upper bound
-        assert (traced >= expected).all(), field.name
-        return
-    wrong = (traced != expected).flatten(1).any(dim=1).nonzero().flatten().tolist()
-    assert not wrong, (field.name, [places[k] for k in wrong])
-    boxes = [box(mask) for mask in expected]
-    assert [field.span(*place) for place in places] == boxes, field.name
-    if len(places) == height * width:
-        check_summary(field, boxes, expected.sum(dim=(1, 2)).tolist())
-
-
-def check_summary(field, boxes, pixels):
-    """Sizes and the touched share, which are taken over all outputs."""
-    boxes = [edges or (0, -1, 0, -1) for edges in boxes]
-    heights = [bottom - top + 1 for top, bottom, _, _ in boxes]
-    widths = [right - left + 1 for _, _, left, right in boxes]
-    assert field.size == (max(heights), max(widths))
-    assert field.size_min == (min(heights), min(widths))
-    areas = [h * w for h, w in zip(heights, widths, strict=True)]
-    largest = [n / a for n, a in zip(pixels, areas, strict=True) if a == max(areas) > 0]
-    assert field.touched in (largest or [0.0])
-
-
-COUNT = {
-    "networks": 0,
-    "layers": 0,
-    "bounds": 0,
-    "merged": 0,
-    "blind": 0,
-    "kinds": set(),
-}
-
-
-@settings(
-    max_examples=520,
-    derandomize=True,
-    deadline=None,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-    phases=(Phase.generate, Phase.shrink),
+from cifar_helpers.receptive_field.rules import RULES
+from tests import fuzz_receptive_field
+from tests.receptive_field_oracle import (
+    NARROW,
+    Function,
+    Increasing,
+    check_field,
+    conv,
+    last,
+    last_agrees,
+    one_channel,
+    positive,
 )
-@given(networks())
-def check_random_network(network):
-    note(repr(network))
-    fields = receptive_field(network, (2, *network.image_size))
-    assert len(fields) == len(network.steps)
-    image = torch.rand(36, 2, *network.image_size, dtype=torch.float64) + 0.5
-    image.requires_grad_()
-    with Increasing():
-        values = positive(network).values(image)[1:]
-    for field, value in zip(fields, values, strict=True):
-        check_field(field, image, value)
-    COUNT["networks"] += 1
-    COUNT["layers"] += len(fields)
-    COUNT["bounds"] += sum(not field.exact for field in fields)
-    COUNT["merged"] += sum(len(field._dependency.paths) > 1 for field in fields)
-    COUNT["blind"] += sum(0 in field.size_min for field in fields)
 
 
-@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 def test_random_networks_agree_with_gradients():
-    torch.manual_seed(0)
-    check_random_network()
-    assert COUNT["networks"] >= 500
-    assert COUNT["merged"] > 50 and COUNT["blind"] > 50  # the hard cases do occur
+    """`python -m tests.fuzz_receptive_field 500` follows more of them."""
+    count, _, operations = fuzz_receptive_field.run(60)
+    assert count["networks"] > 50 and count["bounds"] < count["maps"] / 20
+    assert count["merged"] > 20 and count["blind"] > 20  # the hard cases do occur
+    assert len(operations) > 150
 
 
 # --------------------------------------------------------------------------------------
 # Named networks
 # --------------------------------------------------------------------------------------
+
+
+RECORDED = ("add", "mul", "cat", "expand_as", "avg_pool2d")
+RECORDED += ("adaptive_avg_pool2d",)
 
 
 def recorded(model, image):
@@ -348,13 +57,15 @@ def recorded(model, image):
     class Recording(Increasing):
         def __torch_function__(self, function, types, arguments=(), options=None):
             output = super().__torch_function__(function, types, arguments, options)
-            name = function.__name__.strip("_")
-            if name in ("add", "mul", "cat", "expand_as", "adaptive_avg_pool2d"):
+            name = function.__name__.strip("_").replace("iadd", "add")
+            if name in RECORDED:
                 merges.setdefault(name, []).append(output)
             return output
 
     def keep(module, inputs, output, name):
         outputs.setdefault(name, []).append(output)
+        if isinstance(module, nn.AvgPool2d):  # its own call has no row
+            merges["avg_pool2d"].pop()
 
     for name, child in model.named_modules():
         child.register_forward_hook(partial(keep, name=name))
@@ -396,15 +107,6 @@ def test_torchvision_networks_agree_with_gradients(name, options):
     assert kinds <= {"relu", "flatten"}  # called as functions: nothing to hook
 
 
-NARROW = {
-    "channels": 4,
-    "deep_channels": 4,
-    "hidden_channels": 4,
-    "branch_channels": 4,
-    "out_channels": 4,
-}
-
-
 @pytest.mark.parametrize(
     "config", [{}, {"residual": False}, {"without": ("dilated_far",)}]
 )
@@ -418,23 +120,12 @@ def test_every_row_of_our_network_agrees_with_gradients(config):
 def test_without_gates_our_network_is_the_one_without_attention():
     fields = receptive_field(CIFAR10Net(), gates=False)
     narrow = CIFAR10Net(NetConfig(**NARROW, without=("attention",)))
-    rows = [f for f in fields if "attention" not in f.name and f.name != "mul"]
+    gate = ("mul", "avg_pool2d")  # the first mean of a map is that of the attention
+    rows = [f for f in fields if "attention" not in f.name and f.name not in gate]
     assert check_named(rows, narrow, (32, 32)) == []
     mul = next(f for f in fields if f.name == "mul")
     before = next(f for f in fields if f.name == "dilated_far.far.activation")
     assert mul.span(0, 0) == before.span(0, 0)
-
-
-def test_our_network_takes_less_than_a_second():
-    model = CIFAR10Net()
-    receptive_field(model)
-    start = time.process_time()
-    receptive_field(model)
-    assert time.process_time() - start < 1.0
-
-
-def last(fields, name):
-    return [field for field in fields if field.name == name][-1]
 
 
 def test_vgg16_has_its_known_receptive_field():
@@ -483,32 +174,13 @@ def test_chain_follows_the_recurrence():
 # --------------------------------------------------------------------------------------
 
 
-class Function(nn.Module):
-    """A module around a function of the image and of some layers."""
-
-    def __init__(self, function, **layers):
-        super().__init__()
-        self.function = function
-        for name, layer in layers.items():
-            setattr(self, name, layer)
-
-    def forward(self, image):
-        return self.function(self, image)
-
-
-def conv(kernel=3, channels=2, **options):
-    return nn.Conv2d(2, channels, kernel, **options)
-
-
-def last_agrees(model, image_size=(9, 7)):
-    """Check the last operation against gradients; returns its field."""
-    field = receptive_field(model, (2, *image_size))[-1]
-    image = torch.rand(64, 2, *image_size, dtype=torch.float64) + 0.5
-    image.requires_grad_()
-    with Increasing():
-        value = positive(model)(image)
-    check_field(field, image, value)
-    return field
+@pytest.fixture
+def own_rules():
+    """Rules that a test registers are gone after it."""
+    before = dict(RULES)
+    yield
+    RULES.clear()
+    RULES.update(before)
 
 
 MOVES = {
@@ -571,7 +243,7 @@ def test_box_is_smaller_than_all_rows_times_all_columns():
 
 
 def test_too_many_paths_are_an_upper_bound(monkeypatch):
-    monkeypatch.setattr(module, "MAX_PATHS", 2)
+    monkeypatch.setattr(dependency, "MAX_PATHS", 2)
     branches = [conv((7, 1), padding=(3, 0)), conv((1, 7), padding=(0, 3))]
     branches.append(conv(padding=1))
     model = Function(
@@ -582,13 +254,11 @@ def test_too_many_paths_are_an_upper_bound(monkeypatch):
     assert "~" in as_table([field])
 
 
-def test_part_of_different_channels_is_an_upper_bound():
+def test_part_of_different_channels_is_exact():
     model = Function(
         lambda m, x: torch.cat((x, m.a(x)), 1)[:, :2], a=conv(5, padding=2)
     )
-    field = last_agrees(model)
-    assert not field.exact
-    assert field.size == (5, 5)  # the true one is 1 x 1
+    assert last_agrees(model).size == (1, 1)
 
 
 @pytest.mark.parametrize(
@@ -671,18 +341,18 @@ def test_attention_sees_everything():
     assert field[-1].size_min == (6, 5)
 
 
-def test_fast_convolution_counts_as_convolution():
+def test_fast_convolution_counts_as_convolution_if_it_is_ours():
     class Fast(nn.Conv2d):
         def forward(self, x):
-            return torch.fft.ifft2(torch.fft.fft2(x)).real  # whatever it does inside
+            return torch.fft.ifft2(torch.fft.fft2(x)).real  # unknown inside
 
-    field = receptive_field(nn.Sequential(Fast(2, 2, 3, padding=1)), (2, 9, 9))[-1]
-    assert (field.kind, field.size) == ("Fast", (3, 3))
+    with pytest.raises(NotImplementedError, match="fft2"):
+        receptive_field(nn.Sequential(Fast(2, 2, 3, padding=1)), (2, 9, 9))
+    (field,) = receptive_field(DepthwiseConv2d(2, dilation=2), (2, 9, 9))
+    assert (field.kind, field.size) == ("DepthwiseConv2d", (5, 5))
 
 
-def test_unknown_operation_is_named_and_can_be_registered(monkeypatch):
-    monkeypatch.setattr(module, "_RULES", dict(module._RULES))
-
+def test_unknown_operation_is_named_and_can_be_registered(own_rules):
     class Roll(nn.Module):
         def forward(self, x):
             return torch.roll(x, 1, 2)
@@ -702,8 +372,7 @@ def test_unknown_operation_is_named_and_can_be_registered(monkeypatch):
     assert field.span(0, 3) == (7, 8, 2, 4)
 
 
-def test_wrong_rule_is_noticed(monkeypatch):
-    monkeypatch.setattr(module, "_RULES", dict(module._RULES))
+def test_wrong_rule_is_noticed(own_rules):
     register(nn.Tanh)(
         lambda call: call.read(torch.zeros(2, 1).long(), torch.zeros(2, 1).long())
     )
@@ -716,9 +385,8 @@ def test_wrong_rule_is_noticed(monkeypatch):
     [
         (lambda m, x: m.a(x.transpose(2, 3)), "Conv2d.*last two dimensions"),
         (lambda m, x: x.view(-1, 2, 7, 9), "view.*tears"),
-        (lambda m, x: x.flatten(2)[:, :, 3:], "flattened"),
+        (lambda m, x: x.flatten(2)[:, :, 3:], "getitem.*flattened"),
         (lambda m, x: torch.fft.fft2(x).real, "fft2"),
-        (lambda m, x: x.repeat(1, 1, 2, 1), "repeat.*side by side"),
     ],
 )
 def test_what_cannot_be_followed_is_named(forward, words):
@@ -750,15 +418,26 @@ def test_unit_that_sees_only_padding_has_no_box():
 def test_tracing_leaves_the_model_alone():
     model = nn.Sequential(conv(), nn.BatchNorm2d(2), nn.Dropout(), nn.ReLU()).train()
     model[2].eval()
-    calls = []
-    model[0].register_forward_hook(lambda *_: calls.append(1))
     before = {name: value.clone() for name, value in model.state_dict().items()}
     state = torch.get_rng_state()
     receptive_field(model, (2, 9, 9))
     assert [m.training for m in model] == [True, True, False, True]
-    assert not calls
     assert torch.equal(state, torch.get_rng_state())
     assert all(torch.equal(before[name], v) for name, v in model.state_dict().items())
+
+
+def test_hooks_that_may_change_values_are_refused():
+    model = nn.Sequential(conv(), nn.ReLU())
+    watch = model[0].register_forward_hook(lambda *_: None)
+    with pytest.raises(NotImplementedError, match="0 .Conv2d.*forward hook.*remove"):
+        receptive_field(model, (2, 9, 9))
+    watch.remove()
+    before = model[1].register_forward_pre_hook(lambda m, x: F.avg_pool2d(x[0], 5, 1))
+    with pytest.raises(NotImplementedError, match="1 .ReLU.*forward hook.*remove"):
+        receptive_field(nn.DataParallel(model), (2, 9, 9))
+    before.remove()
+    model[0].register_full_backward_hook(lambda *_: None)  # changes no value
+    assert receptive_field(model, (2, 9, 9))[-1].size == (3, 3)
 
 
 def test_table_has_a_row_per_layer():
@@ -770,122 +449,3 @@ def test_table_has_a_row_per_layer():
     assert len(lines) == 4
     cells = "0 Conv2d 4 x 4 3 x 3 3 x 3 2 x 2 100% 9 of 9"
     assert " ".join(lines[2].split()) == cells
-
-
-# --------------------------------------------------------------------------------------
-# The measured field
-# --------------------------------------------------------------------------------------
-
-
-def test_measured_field_of_one_convolution_is_its_kernel():
-    layer = nn.Conv2d(3, 1, (3, 5), padding=(1, 2))
-    images = torch.randn(7, 3, 11, 12)
-    field = effective_receptive_field(nn.Sequential(layer), images, "0", batch_size=3)
-    kernel = layer.weight.detach().abs().mean(dim=(0, 1)).double()
-    expected = torch.zeros(11, 12, dtype=torch.float64)
-    expected[4:7, 4:9] = kernel / kernel.sum()  # around output (5, 6)
-    torch.testing.assert_close(field.map, expected, rtol=1e-5, atol=1e-7)
-    assert field.images == 7
-
-
-def test_measured_field_is_the_jacobian():
-    model = nn.Sequential(nn.Conv2d(3, 1, 3), nn.Tanh(), nn.Conv2d(1, 1, 3, stride=2))
-    image = torch.randn(1, 3, 9, 9)
-    field = effective_receptive_field(model, image, "2", position=(0, 1))
-    jacobian = torch.autograd.functional.jacobian(model, image)[0, 0, 0, 1, 0]
-    expected = jacobian.abs().mean(dim=0).double()
-    torch.testing.assert_close(
-        field.map, expected / expected.sum(), rtol=1e-4, atol=1e-7
-    )
-    assert (field.map > 0).sum() <= receptive_field(model, (3, 9, 9))[-1].mask(
-        0, 1
-    ).sum()
-
-
-@pytest.mark.parametrize(("kernel", "size"), [(1, 1), (3, 3), (5, 5), (4, 4), (2, 2)])
-def test_effective_size_of_equal_weights_is_the_kernel(kernel, size):
-    layer = nn.Conv2d(1, 1, kernel, bias=False)
-    nn.init.ones_(layer.weight)
-    field = effective_receptive_field(
-        nn.Sequential(layer), torch.randn(2, 1, 13, 13), "0"
-    )
-    assert field.effective_size == size
-    start = (13 - kernel + 1) // 2
-    assert field.centre == pytest.approx([start + (kernel - 1) / 2] * 2)
-    assert field.sigma == pytest.approx([((kernel**2 - 1) / 12) ** 0.5] * 2, abs=1e-6)
-
-
-def test_effective_size_grows_like_the_root_of_the_depth():
-    """Uniform kernels: the map tends to a Gaussian (Luo et al. 2016, section 2)."""
-    layers = [nn.Conv2d(1, 1, 3, padding=1, bias=False) for _ in range(16)]
-    for layer in layers:
-        nn.init.ones_(layer.weight)
-    field = partial(
-        effective_receptive_field, nn.Sequential(*layers), torch.ones(1, 1, 65, 65)
-    )
-    four, sixteen = field("3"), field("15")
-    assert sixteen.sigma[0] / four.sigma[0] == pytest.approx(2, rel=1e-3)
-    assert sixteen.effective_size < 33 / 2  # far below the structural 33
-
-
-def test_channels_that_cancel_are_still_seen():
-    layer = nn.Conv2d(1, 2, 1, bias=False)
-    layer.weight.data = torch.tensor([1.0, -1.0]).view(2, 1, 1, 1)
-    images = torch.randn(40, 1, 5, 5)
-    field = effective_receptive_field(nn.Sequential(layer), images, "0")
-    assert field.map[2, 2] == 1
-
-
-def test_measuring_leaves_the_model_alone():
-    model = CIFAR10Net(NetConfig(**NARROW)).train()
-    model.aspp.eval()
-    model.initial.conv.weight.requires_grad_(False)
-    model.head.linear.bias.grad = torch.ones(10)
-    modes = [m.training for m in model.modules()]
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    images = torch.randn(4, 3, 32, 32)
-    with torch.no_grad():
-        one = effective_receptive_field(model, images, "dilated_near.far")
-    two = effective_receptive_field(model, images, "dilated_near.far")
-    assert torch.equal(one.map, two.map)  # seeded
-    assert [m.training for m in model.modules()] == modes
-    assert all(not m._forward_hooks for m in model.modules())
-    assert all(torch.equal(before[name], v) for name, v in model.state_dict().items())
-    grads = {n for n, p in model.named_parameters() if p.grad is not None}
-    assert grads == {"head.linear.bias"}
-    assert not model.initial.conv.weight.requires_grad
-    assert images.grad is None and not images.requires_grad
-    with pytest.raises(ValueError, match="height and width"):
-        effective_receptive_field(model, images[:, :, :5], "aspp")
-    assert [m.training for m in model.modules()] == modes
-    assert all(not m._forward_hooks for m in model.modules())
-
-
-@pytest.mark.parametrize(
-    "layer",
-    ["initial.conv", "dilated_near.near", "dilated_far.near.activation", "head"],
-)
-def test_measured_lies_within_the_traced_field(layer):
-    model = CIFAR10Net(NetConfig(**NARROW))
-    measured = effective_receptive_field(model, torch.randn(4, 3, 32, 32), layer)
-    name = {"dilated_near.near": "dilated_near.near.activation", "head": "head.linear"}
-    field = last(receptive_field(model), name.get(layer, layer))
-    middle = (n // 2 for n in field.output_size)
-    assert not measured.map[~field.mask(*middle)].any()
-    assert measured.map.sum() == pytest.approx(1)
-
-
-def test_bad_measurements_are_explained():
-    model = CIFAR10Net(NetConfig(**NARROW))
-    images = torch.randn(2, 3, 32, 32)
-    measure = partial(effective_receptive_field, model)
-    with pytest.raises(ValueError, match="initial.conv"):
-        measure(images, "initial.convolution")
-    with pytest.raises(TypeError, match="normalize"):
-        measure(images.to(torch.uint8), "initial.conv")
-    with pytest.raises(ValueError, match="32 x 32"):
-        measure(images, "initial.conv", position=(32, 0))
-    with pytest.raises(ValueError, match="mass"):
-        measure(images, "initial.conv", mass=95)
-    with pytest.raises(ValueError, match="N, 3, H, W"):
-        measure(images[0], "initial.conv")

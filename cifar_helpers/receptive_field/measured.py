@@ -1,4 +1,8 @@
-"""TODO."""
+"""The effective receptive field: what a unit does see of real images, by gradient.
+
+Inside the box of pixels that a unit can see, most pixels near the edge hardly change
+its value: the effective receptive field is smaller (Luo et al. 2016).
+"""
 
 import difflib
 from collections.abc import Iterator

@@ -1,16 +1,25 @@
-"""TODO."""
+"""How each operation reads its input: one rule for each kind of operation.
+
+A rule takes a `Call` and returns the `Dependency` of the output, a tuple of them for
+several outputs. `RULES` finds it by the module's class, the function, its full name in
+a library that is not imported here, or the tensor method's name; `register` adds to it.
+A rule reads options through `Call.argument`, or says that it may ignore them; an option
+that was neither is an error, so that none is passed over.
+"""
 
 import operator
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from math import prod
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
-from cifar_helpers.receptive_field.dependency import Dependency, contains
+from cifar_helpers.depthwise import DepthwiseConv2d
+from cifar_helpers.receptive_field.dependency import Dependency, unite
 
 NOTHING = -1  # a tap that reads no position: padding
 
@@ -28,16 +37,44 @@ class Call:
     gates: bool  # False: leave out the path through a gate
     source: Dependency | None = None  # set by `read`
     tables: tuple[Tensor, Tensor] | None = None
+    known: set[str] = field(default_factory=set)  # options that the rule has read
 
     def argument(self, position: int, name: str, default=None):
         """An argument of the operation, given by position or by name."""
         if len(self.arguments) > position:
             return self.arguments[position]
+        if name == "dim" and "axis" in self.options:  # NumPy's word for it
+            name = "axis"
+        self.known.add(name)
         return self.options.get(name, default)
+
+    def ignore(self, *names: str) -> None:
+        """Note that these options do not change which positions are read."""
+        self.known.update(names)
+
+    def repeat(self, tensor: Tensor):
+        """The output of the operation for another tensor as its first input."""
+
+        def swap(value):
+            if not isinstance(value, Dependency):
+                return value
+            return tensor if value is self.inputs[0] else torch.empty(value.shape)
+
+        arguments, options = tree_map(swap, (self.arguments, self.options))
+        if self.module is not None:
+            return self.module(*arguments, **options)
+        if isinstance(self.operation, str):
+            return getattr(arguments[0], self.operation)(*arguments[1:], **options)
+        return self.operation(*arguments, **options)
 
     @property
     def input(self) -> Dependency:
-        """The first of the inputs."""
+        """The only input; an error if other arguments depend on the image, too."""
+        first = self.arguments[0] if self.arguments else self.options.get("input")
+        if len(self.inputs) > 1 or first not in (self.inputs[0], None):
+            raise NotImplementedError(
+                "another than its first input depends on the image"
+            )
         return self.inputs[0]
 
     @property
@@ -46,20 +83,29 @@ class Call:
         output = self.output[0] if isinstance(self.output, tuple) else self.output
         return tuple(output.shape[-2:])
 
-    def read(self, rows: Tensor, columns: Tensor, step=(1, 1)) -> Dependency:
+    def read(
+        self, rows: Tensor, columns: Tensor, step=(1, 1), groups: int | None = None
+    ) -> Dependency:
         """Let the outputs read the input map through two tables of positions.
 
         `rows` (output height, taps) and `columns` (output width, taps) hold the input
         positions that each output reads, -1 for padding; `step` is the input positions
-        from one output to the next. See `window` for the table of a kernel.
+        from one output to the next. See `window` for the table of a kernel. `groups` is
+        that of a convolution: 0 if each channel reads itself only, None if unknown.
         """
-        self.source, self.tables = self.input.as_map(), (rows, columns)
-        return self.source.through(rows, columns, step)
+        source = self.source = self.input.as_map()
+        self.tables = (rows, columns)
+        if groups is None:
+            return source.together().through(rows, columns, step=step)
+        table = None
+        if source.axes[2] is not None:
+            outputs = self.output[0] if isinstance(self.output, tuple) else self.output
+            table = grouped(source.lengths[2], outputs.shape[-3], groups)
+        result = source.through(rows, columns, table, step)
+        return replace(result, uniform=source.uniform or groups == 1)
 
 
-Rule = Callable[[Call], Dependency]
-
-
+Rule = Callable[[Call], Dependency | tuple[Dependency, ...]]
 RULES: dict[object, Rule] = {}
 
 
@@ -86,6 +132,13 @@ def register(*operations) -> Callable[[Rule], Rule]:
         return rule
 
     return decorate
+
+
+def grouped(inputs: int, outputs: int, groups: int) -> Tensor:
+    """The channels that each output channel reads, (outputs, inputs / groups)."""
+    groups = groups or inputs
+    group = torch.arange(outputs) * groups // outputs
+    return torch.arange(inputs).view(groups, -1)[group]
 
 
 def window(
@@ -132,6 +185,9 @@ def _padded(size: int, before: int, after: int, mode: str) -> Tensor:
     return F.pad(ramp, (0, 0, before, after), mode, value).long().flatten()
 
 
+# Kernels and windows: each output reads a few positions of the input map.
+
+
 def _table(reads: Tensor) -> Tensor:
     """The positions table (outputs, taps) of a boolean matrix (outputs, size)."""
     taps = max(1, int(reads.sum(dim=1).max()))
@@ -146,7 +202,7 @@ def _pair(value) -> tuple:
     return value, value
 
 
-def _slide(call: Call, kernel, stride, padding, dilation=1, mode="zeros") -> Dependency:
+def _slide(call: Call, kernel, stride, padding, dilation=1, mode="zeros", groups=0):
     """A window that slides over the input map: convolution and pooling."""
     sizes, outputs = call.input.as_map().size, call.output_size
     kernel, stride, dilation = _pair(kernel), _pair(stride), _pair(dilation)
@@ -154,24 +210,31 @@ def _slide(call: Call, kernel, stride, padding, dilation=1, mode="zeros") -> Dep
         padding = [(k - 1) * d // 2 for k, d in zip(kernel, dilation, strict=True)]
     before = _pair(0 if padding == "valid" else padding)
     axes = zip(sizes, outputs, kernel, stride, before, dilation, strict=True)
-    return call.read(*(window(*axis, mode) for axis in axes), stride)
+    return call.read(*(window(*axis, mode) for axis in axes), stride, groups)
 
 
-@register(nn.Conv2d)
+@register(nn.Conv2d, DepthwiseConv2d)
 def _conv_module(call: Call) -> Dependency:
     m = call.module
-    mode = m.padding_mode
-    geometry = (m.kernel_size, m.stride, m.padding, m.dilation, mode)
-    return replace(_slide(call, *geometry), uniform=m.groups == 1 or call.input.uniform)
+    geometry = (m.kernel_size, m.stride, m.padding, m.dilation, m.padding_mode)
+    return _slide(call, *geometry, m.groups)
 
 
 @register(F.conv2d, torch.conv2d)
 def _conv_function(call: Call) -> Dependency:
-    kernel = call.argument(1, "weight").shape[2:]
+    kernel = _constant_weight(call).shape[2:]
     stride, padding = call.argument(3, "stride", 1), call.argument(4, "padding", 0)
-    result = _slide(call, kernel, stride, padding, call.argument(5, "dilation", 1))
-    dense = call.argument(6, "groups", 1) == 1
-    return replace(result, uniform=dense or call.input.uniform)
+    dilation, groups = call.argument(5, "dilation", 1), call.argument(6, "groups", 1)
+    return _slide(call, kernel, stride, padding, dilation, groups=groups)
+
+
+def _constant_weight(call: Call) -> Tensor:
+    """The weight of a functional layer, which must not depend on the image."""
+    call.ignore("input", "bias")
+    weight = call.argument(1, "weight")
+    if isinstance(weight, Dependency) or len(call.inputs) > 1:
+        raise NotImplementedError("its weights depend on the image")
+    return weight
 
 
 def _slide_back(call, kernel, stride, padding, dilation, groups) -> Dependency:
@@ -181,20 +244,21 @@ def _slide_back(call, kernel, stride, padding, dilation, groups) -> Dependency:
     geometry = (_pair(kernel), stride, _pair(padding), _pair(dilation))
     axes = zip(sizes, call.output_size, *geometry, strict=True)
     step = [Fraction(1, s) for s in stride]
-    result = call.read(*(transposed_window(*axis) for axis in axes), step)
-    return replace(result, uniform=groups == 1 or call.input.uniform)
+    return call.read(*(transposed_window(*axis) for axis in axes), step, groups)
 
 
 @register(nn.ConvTranspose2d)
 def _transposed_module(call: Call) -> Dependency:
     m = call.module
+    call.ignore("output_size")
     geometry = (m.kernel_size, m.stride, m.padding, m.dilation, m.groups)
     return _slide_back(call, *geometry)
 
 
 @register(F.conv_transpose2d, torch.conv_transpose2d)
 def _transposed_function(call: Call) -> Dependency:
-    kernel = call.argument(1, "weight").shape[2:]
+    kernel = _constant_weight(call).shape[2:]
+    call.ignore("output_padding")
     stride, padding = call.argument(3, "stride", 1), call.argument(4, "padding", 0)
     dilation, groups = call.argument(7, "dilation", 1), call.argument(6, "groups", 1)
     return _slide_back(call, kernel, stride, padding, dilation, groups)
@@ -209,6 +273,7 @@ def _pool_module(call: Call) -> Dependency:
 
 @register(F.max_pool2d, torch.max_pool2d)
 def _max_pool_function(call: Call) -> Dependency:
+    call.ignore("input", "ceil_mode", "return_indices")
     kernel, stride = call.argument(1, "kernel_size"), call.argument(2, "stride")
     padding, dilation = call.argument(3, "padding", 0), call.argument(4, "dilation", 1)
     return _slide(call, kernel, stride or kernel, padding, dilation)
@@ -216,6 +281,7 @@ def _max_pool_function(call: Call) -> Dependency:
 
 @register(F.avg_pool2d)
 def _average_pool_function(call: Call) -> Dependency:
+    call.ignore("input", "ceil_mode", "count_include_pad", "divisor_override")
     kernel, stride = call.argument(1, "kernel_size"), call.argument(2, "stride")
     return _slide(call, kernel, stride or kernel, call.argument(3, "padding", 0))
 
@@ -224,6 +290,7 @@ def _average_pool_function(call: Call) -> Dependency:
 @register(F.adaptive_avg_pool2d, F.adaptive_max_pool2d)
 def _adaptive_pool(call: Call) -> Dependency:
     """Output o of n pools positions floor(o size / n) to ceil((o + 1) size / n) - 1."""
+    call.ignore("input", "output_size", "return_indices")
     sizes, outputs = call.input.as_map().size, call.output_size
     tables = []
     for size, n in zip(sizes, outputs, strict=True):
@@ -231,56 +298,49 @@ def _adaptive_pool(call: Call) -> Dependency:
         first, end = o * size // n, ((o + 1) * size + n - 1) // n
         tables.append(_table((position >= first) & (position < end)))
     step = [Fraction(size, n) for size, n in zip(sizes, outputs, strict=True)]
-    return call.read(*tables, step)
+    return call.read(*tables, step, groups=0)
 
 
 @register(nn.Upsample, F.interpolate)
 def _interpolate(call: Call) -> Dependency:
     names = "size scale_factor mode align_corners recompute_scale_factor antialias"
+    call.ignore("input")
     if call.module is None:
         found = {n: call.argument(k, n) for k, n in enumerate(names.split(), 1)}
         options = {n: value for n, value in found.items() if value is not None}
     else:
         options = {n: getattr(call.module, n, None) for n in names.split()}
-        options["antialias"] = False
+        options["antialias"] = False  # a module has no such option
     sizes, outputs = call.input.as_map().size, call.output_size
     factor = options.pop("scale_factor", None)
     options.pop("size", None)
     tables, step = [], []
     for axis, (size, n) in enumerate(zip(sizes, outputs, strict=True)):
-        target = {"size": (n, 1)}
+        target = {"size": (n, 4)}
         if factor is not None:
             target = {"scale_factor": (float(_pair(factor)[axis]), 1.0)}
         tables.append(_table(_interpolation_reads(size, **target, **options)))
         corners = options.get("align_corners") and n > 1
         step.append(Fraction(size - 1, n - 1) if corners else Fraction(size, n))
-    return call.read(*tables, step)
+    return call.read(*tables, step, groups=0)
 
 
 def _interpolation_reads(length: int, **options) -> Tensor:
     """Which positions each output of `F.interpolate` weighs, boolean (outputs, length).
 
-    Asks the library: an axis that is 1 at one position shows where it is read.
+    Asks the library: an axis that is 1 at one position shows where it is read. The
+    other axis is 4 wide, since at width 1 antialiased weights are wrong (torch 2.15).
     """
     probe = torch.eye(length, dtype=torch.float64).view(1, length, length, 1)
+    probe = probe.repeat(1, 1, 1, 4)
     weights = F.interpolate(probe, **options)[0, :, :, 0].T  # (outputs, length)
     return weights.abs() > 1e-9  # less is the rounding of a zero
-
-
-@register(nn.PixelShuffle, torch.pixel_shuffle, F.pixel_shuffle)
-def _pixel_shuffle(call: Call) -> Dependency:
-    """Channels become space: r x r outputs come from one position (Shi et al. 2016)."""
-    sizes, outputs = call.input.as_map().size, call.output_size
-    tables = [
-        torch.arange(n)[:, None] * s // n for s, n in zip(sizes, outputs, strict=True)
-    ]
-    step = [Fraction(s, n) for s, n in zip(sizes, outputs, strict=True)]
-    return _part_of_channels(call.read(*tables, step))
 
 
 @register(nn.PixelUnshuffle, torch.pixel_unshuffle, F.pixel_unshuffle)
 def _pixel_unshuffle(call: Call) -> Dependency:
     """Space becomes channels: each position holds an r x r patch of the input."""
+    call.ignore("input", "downscale_factor")
     factor = call.input.as_map().size[0] // call.output_size[0]
     tables = [torch.arange(n * factor).view(n, factor) for n in call.output_size]
     return replace(call.read(*tables, (factor, factor)), uniform=False)
@@ -296,113 +356,198 @@ def _pad_module(call: Call) -> Dependency:
 
 @register(F.pad)
 def _pad_function(call: Call) -> Dependency:
+    call.ignore("input", "value")
     return _pad(call, call.argument(1, "pad"), call.argument(2, "mode", "constant"))
 
 
 def _pad(call: Call, amounts, mode: str) -> Dependency:
     """Padding as an operation of its own; negative amounts cut off."""
-    amounts = (*amounts, 0, 0)  # left, right, top, bottom, channels ...
-    height, width = call.input.as_map().size
+    amounts = (*amounts, 0, 0, 0, 0)  # left, right, top, bottom, channels ...
+    if any(amounts[6:]):
+        raise NotImplementedError("it pads more than rows, columns and channels")
+    source = call.source = call.input.as_map()
+    height, width = source.size
     rows = _padded(height, amounts[2], amounts[3], mode)[:, None]  # (outputs, 1)
     columns = _padded(width, amounts[0], amounts[1], mode)[:, None]
-    return replace(
-        call.read(rows, columns), uniform=call.input.uniform and not any(amounts[4:])
-    )
+    call.tables, channels = (rows, columns), None
+    if any(amounts[4:]):
+        source = source.along(2, source.ndim - 3)
+        channels = _padded(source.lengths[2], *amounts[4:6], mode)[:, None]
+        if min(amounts[4:6]) < 0 and not source.uniform:  # a part of the channels
+            source = replace(source, exact=False)
+    return source.through(rows, columns, channels)
 
+
+# Values of the same place are combined: activations, arithmetic, batch norm.
 
 _ELEMENTWISE_MODULES = """
     Identity ReLU ReLU6 LeakyReLU PReLU ELU SELU CELU GELU SiLU Mish Hardswish Sigmoid
     Hardsigmoid LogSigmoid Tanh Hardtanh Softplus Softsign Softshrink Hardshrink
     Tanhshrink Threshold Dropout Dropout1d Dropout2d AlphaDropout FeatureAlphaDropout
-    BatchNorm1d BatchNorm2d SyncBatchNorm LocalResponseNorm ChannelShuffle
 """
-
-
 _ELEMENTWISE_FUNCTIONS = """
     relu relu6 leaky_relu prelu elu selu celu gelu silu mish hardswish sigmoid
     hardsigmoid logsigmoid tanh hardtanh softplus softsign softshrink hardshrink
     tanhshrink threshold dropout dropout1d dropout2d alpha_dropout feature_alpha_dropout
-    batch_norm local_response_norm channel_shuffle
-    add iadd sub isub div divide truediv itruediv pow neg abs exp log sqrt rsqrt square
-    reciprocal sin cos erf clamp clip maximum minimum where lerp addcmul addcdiv
-    contiguous clone detach float double half bfloat16 to type_as
+    add iadd sub isub div divide truediv itruediv pow ipow neg abs exp log sqrt rsqrt
+    square reciprocal sin cos erf sign floor ceil round clamp clip clamp_min clamp_max
+    maximum minimum where lerp addcmul addcdiv masked_fill nan_to_num
+    gt ge lt le eq ne logical_and logical_or logical_not
+    contiguous clone detach float double half bfloat16
 """
-
-
 _PRODUCTS = "mul imul multiply"
 
 
-def _functions(names: str) -> list:
+def _functions(names: str, in_place: bool = True) -> list:
     """The functions of these names in torch, and the methods, in-place ones as well."""
-    places = (F, torch, operator)
-    found = [getattr(p, n, None) for n in names.split() for p in places]
-    return [f for f in found if callable(f)] + [
-        name + end for name in names.split() for end in ("", "_")
-    ]
+    names = [name + end for name in names.split() for end in ("", "_")[: 1 + in_place]]
+    found = [getattr(p, n, None) for n in names for p in (F, torch, operator)]
+    return [f for f in found if callable(f)] + [n for n in names if hasattr(Tensor, n)]
 
 
 @register(*(getattr(nn, name) for name in _ELEMENTWISE_MODULES.split()))
 @register(*_functions(_ELEMENTWISE_FUNCTIONS))
+@register("torchvision.ops.stochastic_depth.stochastic_depth")
+@register("torchvision.ops.stochastic_depth.StochasticDepth")
 def _elementwise(call: Call) -> Dependency:
-    return _union(call.inputs, call.output.ndim)
+    call.ignore(*(name for name in call.options if name != "out"))
+    return unite(call.inputs, call.output.ndim)
+
+
+# Methods that take only a type or a shape from a second value.
+SHAPED_LIKE = ("to", "type_as", "view_as", "reshape_as", "expand_as")
+
+
+@register("to", "type_as")
+def _convert(call: Call) -> Dependency:
+    """Another type; a second value only tells which."""
+    call.ignore(*call.options)
+    return call.arguments[0]
 
 
 @register(*_functions(_PRODUCTS))
 def _product(call: Call) -> Dependency:
     """A factor that is constant in space is a gate; `gates=False` leaves it out."""
+    call.ignore("input", "other")
     maps = [value for value in call.inputs if not value.is_constant]
-    return _union(call.inputs if call.gates or not maps else maps, call.output.ndim)
+    return unite(call.inputs if call.gates or not maps else maps, call.output.ndim)
 
 
-def _union(values, ndim: int) -> Dependency:
-    """Values of the same place combined; those of size 1 are repeated (broadcast).
+@register(nn.LocalResponseNorm, F.local_response_norm)
+def _across_channels(call: Call) -> Dependency:
+    call.ignore("input", "size", "alpha", "beta", "k")
+    return call.input.together()
 
-    The stride is the smallest: a value that is constant in space has the largest.
-    """
-    aligned = [
-        [None if a is None else a + ndim - v.ndim for a in v.axes] for v in values
-    ]
-    size, axes = [], []
-    for axis in (0, 1):
-        length = max(v.size[axis] for v in values)
-        places = {
-            a[axis]
-            for a, v in zip(aligned, values, strict=True)
-            if v.size[axis] == length
-        }
-        places = places if length == 1 else places - {None}
-        if len(places - {None}) > 1:
-            raise NotImplementedError(
-                "the values have their rows or columns in "
-                f"different dimensions: {aligned}"
-            )
-        size.append(length)
-        axes.append(next(iter(places - {None}), None))
-    values = [v.expanded(tuple(size)) for v in values]
-    first = values[0]
-    stride = tuple(min(v.stride[axis] for v in values) for axis in (0, 1))
-    uniform, exact = all(v.uniform for v in values), all(v.exact for v in values)
-    result = replace(
-        first, axes=tuple(axes), stride=stride, uniform=uniform, exact=exact
-    )
-    return result.with_paths([path for v in values for path in v.paths])
+
+@register(nn.GLU, F.glu)
+def _gated_unit(call: Call) -> Dependency:
+    """The first half of the channels times a sigmoid of the second."""
+    call.ignore("input")
+    value = call.input
+    dim = call.module.dim if call.module else call.argument(1, "dim", -1)
+    if dim % value.ndim in value.axes[:2]:
+        raise NotImplementedError("it folds rows or columns of the map")
+    if value.axes[2] != dim % value.ndim:
+        return value if value.uniform else value.together()
+    halves = torch.arange(value.lengths[2]).view(2, -1).T
+    return value.through(channels=halves)
+
+
+@register(*_functions("copy fill zero"), operator.setitem)
+def _overwrite(call: Call) -> Dependency:
+    """What was written, where it was written; nothing is left of the old values."""
+    call.ignore("value", "src", "other", "non_blocking")
+    given = call.arguments[1 + (call.operation is operator.setitem) :]
+    written = [v for v in (*given, *call.options.values()) if isinstance(v, Dependency)]
+    return unite(written or [call.inputs[0].blind(call.output.shape)], call.output.ndim)
+
+
+# Values of different places are combined: everything along some dimensions is seen.
 
 
 @register(nn.Linear, F.linear)
 def _linear(call: Call) -> Dependency:
-    return replace(call.input.pooled([-1]), uniform=True)
+    if call.module is None:
+        _constant_weight(call)
+    return call.input.pooled([-1])
 
 
-@register(torch.matmul, operator.matmul, torch.bmm, "matmul", "bmm")
-@register(F.scaled_dot_product_attention, nn.MultiheadAttention)
+@register(*_functions("matmul bmm mm"))
+def _matrix_product(call: Call) -> Dependency:
+    """Output (.., i, j) reads row i of the first and column j of the second matrix."""
+    call.ignore("input", "other", "mat2", "tensor")
+    given = (*call.arguments, *call.options.values())
+    if any(v.ndim < 2 for v in given):
+        raise NotImplementedError("it multiplies by a vector")
+    read = [
+        value.pooled([dim])
+        for value, dim in zip(given, (-1, -2), strict=True)
+        if isinstance(value, Dependency)
+    ]
+    return unite(read, call.output.ndim)
+
+
+@register(torch.einsum)
+def _einsum(call: Call) -> Dependency:
+    """Sums over the letters that the output lacks; the others keep their places."""
+    equation, *values = call.arguments
+    if len(values) == 1 and isinstance(values[0], (list, tuple)):
+        values = values[0]
+    terms, arrow, target = equation.replace(" ", "").partition("->")
+    terms = terms.split(",")
+    if not arrow or "." in equation or any(len(set(t)) < len(t) for t in terms):
+        raise NotImplementedError(f"its equation {equation!r}")
+    read = []
+    for term, value in zip(terms, values, strict=True):
+        if isinstance(value, Dependency):
+            value = value.pooled(k for k, x in enumerate(term) if x not in target)
+            axes = [None if a is None else target.index(term[a]) for a in value.axes]
+            read.append(replace(value, axes=tuple(axes), shape=call.output.shape))
+    return unite(read, len(target))
+
+
+def _no_mask(*masks) -> None:
+    """Refuse a mask that may hide some of the keys."""
+    for mask in masks:
+        if isinstance(mask, Dependency):
+            raise NotImplementedError("its mask depends on the image")
+        if mask is not None and (mask.dtype == torch.bool or not mask.isfinite().all()):
+            raise NotImplementedError("its mask hides some of the keys")
+
+
+@register(F.scaled_dot_product_attention)
 def _attention(call: Call) -> Dependency:
-    """A product of two values that depend on the image (attention) sees everything."""
-    if len(call.inputs) == 1:
-        if isinstance(call.arguments[0], Dependency):
-            return _linear(call)
-        raise NotImplementedError("a constant matrix times a map")
-    values = [v.pooled(range(1, v.ndim)) for v in call.inputs]
-    return _union(values, max(v.ndim for v in values))
+    """Each query reads itself and all keys and values (Vaswani et al. 2017, eq. 1)."""
+    call.ignore("dropout_p", "scale")
+    query, key = call.argument(0, "query"), call.argument(1, "key")
+    value = call.argument(2, "value")
+    _no_mask(call.argument(3, "attn_mask"))
+    if call.argument(5, "is_causal", False):
+        raise NotImplementedError("its mask hides some of the keys")
+    pairs = ((query, [-1]), (key, [-1, -2]), (value, [-2]))
+    read = [v.pooled(dims) for v, dims in pairs if isinstance(v, Dependency)]
+    return unite(read, call.output.ndim)
+
+
+@register(nn.MultiheadAttention)
+def _multihead_attention(call: Call) -> tuple[Dependency, ...]:
+    """Attention between tokens; the second output holds its weights, (N, L, S)."""
+    call.ignore("need_weights", "average_attn_weights")
+    names = ("query", "key", "value")
+    query, *others = (call.argument(k, name) for k, name in enumerate(names))
+    _no_mask(call.argument(3, "key_padding_mask"), call.argument(5, "attn_mask"))
+    if call.argument(7, "is_causal", False):
+        raise NotImplementedError("its mask hides some of the keys")
+    output, weights = call.output
+    tokens = 1 if call.module.batch_first and output.ndim == 3 else 0
+    read = [query.pooled([-1])] if isinstance(query, Dependency) else []
+    read += [v.pooled([-1, tokens]) for v in others if isinstance(v, Dependency)]
+    result = unite(read, output.ndim)
+    if weights is None:
+        return (result,)
+    places = {tokens: weights.ndim - 2, 1 - tokens: 0}
+    axes = [None if a is None else places[a] for a in result.axes]
+    return result, replace(result, axes=tuple(axes), shape=tuple(weights.shape))
 
 
 @register(nn.Conv1d)
@@ -410,7 +555,7 @@ def _conv1d(call: Call) -> Dependency:
     """A convolution across the channels of a gate (ECA): space is gone already."""
     if not call.input.is_constant:
         raise NotImplementedError("it slides over a dimension that holds a map")
-    return call.input
+    return call.input.together()
 
 
 _REDUCTIONS = "mean sum amax amin max min std var logsumexp prod"
@@ -419,12 +564,16 @@ _REDUCTIONS = "mean sum amax amin max min std var logsumexp prod"
 @register(*_functions(_REDUCTIONS))
 def _reduce(call: Call) -> Dependency:
     """Mean, sum, maximum ... along some dimensions, all of them if none is given."""
+    call.ignore("input", "keepdim", "keepdims", "dtype", "unbiased", "correction")
+    if isinstance(call.argument(1, "other"), Dependency) or len(call.inputs) > 1:
+        return _elementwise(call)  # torch.max(a, b)
     source, output = call.input, call.output
-    if len(call.inputs) > 1:  # torch.max(a, b)
-        return _elementwise(call)
     output = output[0] if isinstance(output, tuple) else output
     given = call.argument(1, "dim")
-    given = range(source.ndim) if given is None else given
+    if given is None or isinstance(given, (bool, tuple, list)) and not given:
+        given = range(source.ndim)  # `x.var(False)` gives no dimension, either
+    if isinstance(given, Tensor):
+        return _elementwise(call)
     given = [given] if isinstance(given, int) else given
     gone = {d % source.ndim for d in given}
     result = source.pooled(gone)
@@ -438,176 +587,275 @@ def _reduce(call: Call) -> Dependency:
 @register(*_functions("softmax log_softmax softmin normalize"))
 def _normalize_along(call: Call) -> Dependency:
     """Softmax or length normalization along one dimension."""
+    call.ignore("input", "p", "eps", "dtype", "_stacklevel")
     if call.module is not None:
-        return call.input.spread([getattr(call.module, "dim", 1)])
-    position, default = (2, 1) if call.operation is F.normalize else (1, None)
-    return call.input.spread([call.argument(position, "dim", default)])
+        dim = getattr(call.module, "dim", -3)
+    elif call.operation is F.normalize:
+        dim = call.argument(2, "dim", 1)
+    else:
+        dim = call.argument(1, "dim")
+    if dim is None:
+        raise NotImplementedError("it is not told along which dimension")
+    return call.input.spread([dim] if isinstance(dim, int) else dim)
 
 
-@register(nn.LayerNorm, F.layer_norm)
+@register(nn.LayerNorm, nn.RMSNorm, F.layer_norm, F.rms_norm)
 def _layer_norm(call: Call) -> Dependency:
     """Mean and variance over the last dimensions."""
+    call.ignore("input", "weight", "bias", "eps")
     shape = call.argument(1, "normalized_shape")
     shape = shape if call.module is None else call.module.normalized_shape
     return call.input.spread(range(-len(shape), 0))
 
 
-@register(nn.GroupNorm, nn.InstanceNorm2d, F.group_norm, F.instance_norm)
-def _map_norm(call: Call) -> Dependency:
+@register(nn.GroupNorm, F.group_norm)
+def _group_norm(call: Call) -> Dependency:
     """Mean and variance over the whole map, of some channels."""
-    if getattr(call.module, "track_running_stats", False):
-        return call.input  # instance norm that evaluates with its running statistics
-    return call.input.spread(range(1, call.input.ndim))
+    call.ignore("input", "weight", "bias", "eps")
+    value = call.input.spread(range(2, call.input.ndim))
+    groups = call.module.num_groups if call.module else call.argument(1, "num_groups")
+    if value.axes[2] != 1:
+        return value.together()
+    count = value.lengths[2]
+    members = grouped(count, count, groups)  # (channels, channels / groups)
+    return value.through(channels=members)
+
+
+@register(nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm, nn.InstanceNorm2d)
+def _batch_norm_module(call: Call) -> Dependency:
+    m = call.module
+    return _channel_norm(call, m.training or m.running_mean is None)
+
+
+@register(F.batch_norm)
+def _batch_norm_function(call: Call) -> Dependency:
+    training = (
+        call.argument(5, "training", False) or call.argument(1, "running_mean") is None
+    )
+    return _channel_norm(call, training)
+
+
+@register(F.instance_norm)
+def _instance_norm_function(call: Call) -> Dependency:
+    return _channel_norm(call, call.argument(5, "use_input_stats", True))
+
+
+def _channel_norm(call: Call, own_statistics: bool) -> Dependency:
+    """Whole channels if the mean is that of the image, else only its own place."""
+    call.ignore("input", "weight", "bias", "running_mean", "running_var")
+    call.ignore("momentum", "eps", "cudnn_enabled")
+    value = call.input
+    dims = [d for d in range(value.ndim) if d != 1]
+    return value.spread(dims) if own_statistics else value
+
+
+# Values are moved: concatenation, slices, other shapes.
 
 
 @register(torch.cat, torch.concat, torch.concatenate)
 def _concatenate(call: Call) -> Dependency:
-    values = call.inputs
-    ndim = call.output.ndim
-    dimension = call.argument(1, "dim", 0) % ndim
-    axes = {v.axes.index(dimension) for v in values if dimension in v.axes}
-    if not axes:
-        result = _union(values, ndim)
-        same = all(
-            any(contains(path, other) for path in v.paths)
-            for v in values
-            for other in result.paths
-        )
-        return replace(result, uniform=result.uniform and same)
-    if any(v.axes[0] == v.axes[1] for v in values):  # flattened maps: a bound
-        values = [v.pooled([dimension]) for v in values]
-        return replace(_union(values, ndim), uniform=False, exact=False)
-    return _concatenate_in_space(values, axes.pop(), ndim)
+    """Values side by side: each is placed into the whole, then they are united."""
+    parts, ndim = call.argument(0, "tensors"), call.output.ndim
+    return _joined(parts, call.argument(1, "dim", 0) % ndim, call)
 
 
-def _concatenate_in_space(values, axis: int, ndim: int) -> Dependency:
-    """Maps side by side: each is placed into the whole, then they are united."""
-    values = [v.as_map() for v in values]
-    total, before, placed = sum(v.size[axis] for v in values), 0, []
-    for value in values:
-        tables = [torch.arange(n)[:, None] for n in value.size]
-        tables[axis] = window(value.size[axis], total, kernel=1, before=before)
-        before += value.size[axis]
-        placed.append(value.through(*tables))
-    return _union(placed, ndim)
+@register(torch.stack)
+def _stack(call: Call) -> Dependency:
+    """As concatenation, along a new dimension."""
+    dim = call.argument(1, "dim", 0) % call.output.ndim
+    parts = []
+    for value in call.argument(0, "tensors"):
+        if isinstance(value, Dependency):
+            axes = [a if a is None or a < dim else a + 1 for a in value.axes]
+            shape = (*value.shape[:dim], 1, *value.shape[dim:])
+            value = replace(value, axes=tuple(axes), shape=shape)
+        else:
+            value = value.unsqueeze(dim)
+        parts.append(value)
+    return _joined(parts, dim, call)
 
 
-@register(nn.Flatten, nn.Unflatten)
-@register(*_functions("reshape view flatten unflatten squeeze unsqueeze view_as"))
-def _reshape(call: Call) -> Dependency:
-    """Finds the dimensions that hold rows and columns, from the last one backwards.
+def _joined(parts, dim: int, call: Call) -> Dependency:
+    values = [v for v in parts if isinstance(v, Dependency)]
+    ndim, total = call.output.ndim, call.output.shape[dim]
+    held = {k for v in values for k in (0, 1) if v.axes[k] == dim}
+    if len(held) > 1:  # flattened maps: a bound
+        values = [v.pooled([dim]) for v in values]
+        return replace(unite(values, ndim), uniform=False, exact=False)
+    in_space = ndim == 4 and dim >= 2
+    axis = held.pop() if held else dim - 2 if in_space else 2
+    before, placed = 0, []
+    for part in parts:
+        if isinstance(part, Dependency):
+            if axis == 2 and part.axes[2] not in (None, dim):
+                part = part.together()
+            part = part.as_map() if in_space and not held else part.along(axis, dim)
+            part = part.along(axis, dim)
+            tables = [None] * 3
+            tables[axis] = window(part.lengths[axis], total, kernel=1, before=before)
+            placed.append(part.through(*tables))
+        before += part.shape[dim]
+    return unite(placed, ndim)
 
-    Everything behind the columns must stay behind them. Rows and columns either keep
-    dimensions of their own or share one (flatten), there with channels or without.
+
+_MOVES = """
+    reshape view flatten unflatten squeeze unsqueeze view_as reshape_as permute
+    transpose swapaxes swapdims movedim moveaxis expand expand_as broadcast_to repeat
+    tile repeat_interleave flip chunk split tensor_split unbind narrow select
+    index_select pixel_shuffle channel_shuffle t
+"""
+
+
+@register(nn.Flatten, nn.Unflatten, nn.PixelShuffle, nn.ChannelShuffle)
+@register(operator.getitem, getattr, *_functions(_MOVES, in_place=False))
+def _move(call: Call):
+    """An operation that only moves values: it is asked where each comes from.
+
+    It is applied to the row, the column and the channel of each element of its input.
     """
-    value, shape = call.input, tuple(call.output.shape)
-    if value.is_constant:
-        return replace(value, axes=(None, None))
-    held = [axis for axis in value.axes if axis is not None]
-    lengths = [n for n, a in zip(value.size, value.axes, strict=True) if a is not None]
-    end, behind = len(shape), prod(value.shape[held[-1] + 1 :])
-    while end and prod(shape[end:]) < behind:
-        end -= 1
-    while end and shape[end - 1] == 1 and list(shape[:end][-len(lengths) :]) != lengths:
-        end -= 1
-    in_order = len(held) == 1 or held[1] - held[0] in (0, 1)
-    start = end - len(lengths)
-    if not in_order or not end or prod(shape[end:]) != behind:
-        places = None
-    elif list(shape[start:end]) == lengths:
-        places = iter(range(start, end))
-    else:
-        shares = len(held) == 2 and shape[end - 1] % prod(lengths) == 0
-        places = iter([end - 1] * 2) if shares else None
-    if places is None:
+    value = call.arguments[0] if call.operation in SHAPED_LIKE else call.input
+    call.ignore(*call.options)
+    if call.operation is getattr and call.arguments[1] not in _PROPERTIES:
+        raise NotImplementedError(f"the property {call.arguments[1]!r}")
+    everything = torch.arange(prod(value.shape), dtype=torch.float64).view(value.shape)
+    places = [call.repeat(place) for place in (*value.places(), everything)]
+    if isinstance(call.output, Tensor):
+        return moved(value, *places)
+    return tuple(moved(value, *part) for part in zip(*places, strict=True))
+
+
+_PROPERTIES = ("T", "mT", "H", "mH", "data", "real")
+
+
+def moved(value: Dependency, *places: Tensor) -> Dependency:
+    """The dependency of elements of a value that lie elsewhere now.
+
+    Args:
+        places: for each element of the output the row, column and channel of `value`
+            that it holds, and its number there; -1 where it holds nothing.
+    """
+    *places, number = places
+    flat = _flattened(value, *places[:2])
+    rows, columns = [(flat, None) if flat is not None else _line(p) for p in places[:2]]
+    torn = rows is None or columns is None
+    if torn or flat is None and rows[0] == columns[0] is not None:
         raise NotImplementedError(
-            f"shape {tuple(value.shape)} to {shape} tears "
-            "rows and columns of the map apart"
+            f"shape {tuple(value.shape)} to {tuple(number.shape)} tears rows and "
+            "columns of the map apart, or takes a part of a flattened map"
         )
-    return replace(
-        value, axes=tuple(a if a is None else next(places) for a in value.axes)
-    )
+    channels = _line(places[2])
+    if channels is None or channels[0] in {rows[0], columns[0]} - {None}:
+        value, channels = value.together(), (None, None)  # scattered
+    axes, lines = zip(rows, columns, channels, strict=True)
+    tables = [None if line is None else line[:, None].long() for line in lines]
+    result = value.through(*tables, step=[_step(line) for line in lines[:2]])
+    if result.axes[2] is None:  # its channels are all alike
+        axes = (*axes[:2], None)
+    result = replace(result, axes=axes, shape=tuple(number.shape))
+    return _checked_parts(value, result, number)
 
 
-@register(*_functions("permute transpose swapaxes"))
-def _permute(call: Call) -> Dependency:
-    axes = call.input.axes
-    ndim = call.input.ndim
-    rest = call.arguments[1:] or tuple(call.options.values())
-    rest = rest[0] if isinstance(rest[0], (tuple, list)) else rest
-    order = [d % ndim for d in rest]
-    if call.operation not in ("permute", torch.permute):  # two dimensions are swapped
-        one, other = order
-        order = list(range(ndim))
-        order[one], order[other] = other, one
-    return replace(
-        call.input, axes=tuple(a if a is None else order.index(a) for a in axes)
-    )
+def _step(line: Tensor | None) -> int:
+    """Positions of the input from one output to the next."""
+    if line is None or len(line) < 2:
+        return 1
+    return max(1, int(line.diff().abs().median()))
 
 
-@register("expand", "expand_as", "repeat", torch.broadcast_to, "broadcast_to")
-def _expand(call: Call) -> Dependency:
-    """A map repeated along the axes on which it has size 1: it is constant there."""
-    value, shift = call.input, call.output.ndim - call.input.ndim
-    axes = [
-        None if a is None or n == 1 else a + shift
-        for a, n in zip(value.axes, value.size, strict=True)
-    ]
-    if any(
-        a is not None and call.output.shape[a] != value.shape[a - shift] for a in axes
-    ):
-        raise NotImplementedError("it repeats a map side by side")
-    return replace(value, axes=tuple(axes))
+def _line(place: Tensor) -> tuple[int | None, Tensor] | None:
+    """The dimension along which the entries change, and the entries along it.
+
+    (None, one entry) if they are all the same, None if they change along several.
+    """
+    held = place[place >= 0]
+    if held.numel() == 0 or bool((held == held[0]).all()):
+        return None, (held if held.numel() else place.flatten())[:1]
+    for dim in range(place.ndim):
+        line = place.movedim(dim, 0).flatten(1).amax(dim=1)
+        along = line.view(-1, *[1] * (place.ndim - dim - 1))
+        if bool(((place == along) | (place < 0)).all()):
+            return dim, line
+    return None
 
 
-@register(operator.getitem)
-def _index(call: Call) -> Dependency:
-    index = call.arguments[1]
-    return _sliced(call.input, index if isinstance(index, tuple) else (index,))
+def _flattened(value: Dependency, rows: Tensor, columns: Tensor) -> int | None:
+    """The dimension in which all rows and columns lie in order, if there is one."""
+    height, width = value.size
+    count, line = height * width, min(height, width) == 1
+    if count == 1 or line and rows.ndim >= value.ndim:
+        return None
+    for dim, n in enumerate(rows.shape):
+        if n % count == 0 and not (line and n == count):  # a line has its own dimension
+            view = (-1, *[1] * (rows.ndim - dim - 1))
+            row = (torch.arange(n) // width % height).view(view)
+            column = (torch.arange(n) % width).view(view)
+            if bool(((rows == row) & (columns == column)).all()):
+                return dim
+    return None
 
 
-@register(*_functions("chunk split tensor_split"))
-def _split(call: Call) -> tuple[Dependency, ...]:
-    value, start, parts = call.input, 0, []
-    dimension = call.argument(2, "dim", 0) % value.ndim
-    for part in call.output:
-        stop = start + part.shape[dimension]
-        index = (slice(None),) * dimension + (slice(start, stop),)
-        parts.append(_sliced(value, index))
-        start = stop
-    return tuple(parts)
+def _checked_parts(value, result: Dependency, number: Tensor) -> Dependency:
+    """A bound, if some of the elements at a place are taken and they may differ."""
+    if value.uniform:
+        return result
+    before = prod(value.shape) / prod(value.size)  # elements at each place
+    after = number.numel() / prod(result.size)
+    repeated = prod(result.size) > prod(value.size)
+    covered = number.unique().numel() >= before * prod(result.size)
+    whole = after >= before and (covered or repeated) and bool((number >= 0).all())
+    return result if whole else replace(result, exact=False)
 
 
-def _sliced(value: Dependency, index: tuple) -> Dependency:
-    """The value `x[index]`, for whole numbers, slices, None and `...`."""
-    ndim = value.ndim
-    used = sum(item is not None and item is not Ellipsis for item in index)
-    filling = (slice(None),) * (ndim - used)
-    at = index.index(Ellipsis) if Ellipsis in index else len(index)
-    index = index[:at] + filling + index[at + 1 :]
-    tables = [torch.arange(n)[:, None] for n in value.size]
-    axes, step, dimension, place = [None, None], [1, 1], 0, 0
-    for item in index:
-        if item is None:
-            place += 1
-            continue
-        length = value.shape[dimension]
-        picked = torch.arange(length)[item]  # (length of the slice,) or ()
-        whole = picked.shape == (length,)
-        if dimension in value.axes:
-            if value.axes[0] == value.axes[1] and not whole:
-                raise NotImplementedError("it takes a part of a flattened map")
-            for axis in (k for k in (0, 1) if value.axes[k] == dimension):
-                axes[axis] = place if picked.ndim else None
-                if not whole:
-                    tables[axis] = picked.reshape(-1, 1)
-                    step[axis] = getattr(item, "step", None) or 1
-        elif dimension > 0 and not whole:
-            value = _part_of_channels(value)
-        dimension, place = dimension + 1, place + picked.ndim
-    return replace(value.through(*tables, step), axes=tuple(axes))
+def overwritten(old: Dependency, new: Dependency, kept: Tensor, written: Tensor):
+    """The dependency of a tensor after something was written into its memory.
+
+    Args:
+        old: the dependency of this tensor before.
+        new: that of the tensor through which it was written, a view of the same memory.
+        kept: the place in memory of each element of this tensor.
+        written: the same of the tensor that was written.
+    """
+    if kept.shape == written.shape and torch.equal(kept, written):
+        return new
+    table = torch.full((1 + max(int(kept.max()), int(written.max())),), -1.0).double()
+    places = []
+    for place in (*new.places(), torch.arange(written.numel()).view(written.shape)):
+        table[written.flatten()] = place.flatten().double()
+        places.append(table[kept])
+    inside = places[3] >= 0
+    if not inside.any():
+        return old
+    if new.others or old.others:
+        raise NotImplementedError("it writes into a part of attention scores")
+    result, outside, product = moved(new, *places), [], torch.ones(())
+    for dim in range(kept.ndim):
+        along = inside.movedim(dim, 0).flatten(1).any(dim=1)
+        product = product * along.view(-1, *[1] * (kept.ndim - dim - 1))
+        if not along.all():
+            axis = _role(dim, old, result)
+            result = _only(result, axis, dim, along)
+            outside.append(_only(old, axis, dim, ~along))
+            if axis == 2 and not old.uniform:  # some of channels that may differ
+                outside[-1] = replace(outside[-1], exact=False)
+    if not torch.equal(product.bool().expand(inside.shape), inside):
+        raise NotImplementedError("it writes into scattered places of a map")
+    return unite([result, *outside], kept.ndim)
 
 
-def _part_of_channels(value: Dependency) -> Dependency:
-    """Some channels of a value: an upper bound if the channels see different pixels."""
-    return replace(value, exact=value.exact and value.uniform)
+def _role(dim: int, *values: Dependency) -> int:
+    """Which axis (rows, columns, channels) a dimension holds, or may hold."""
+    axes = {k for v in values for k, a in enumerate(v.axes) if a == dim}
+    if not axes:
+        axes = {dim - 2 if values[0].ndim == 4 and dim >= 2 else 2}
+    axis = axes.pop()
+    if axes or any(v.axes[axis] not in (None, dim) for v in values):
+        raise NotImplementedError("it writes into a part of other than rows or columns")
+    return axis
+
+
+def _only(value: Dependency, axis: int, dim: int, along: Tensor) -> Dependency:
+    """The value where `along` is true in this dimension, nothing elsewhere."""
+    tables = [None] * 3
+    value = value.along(axis, dim)
+    tables[axis] = torch.arange(len(along)).where(along, NOTHING)[:, None]
+    return value.through(*tables)

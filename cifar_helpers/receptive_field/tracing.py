@@ -1,128 +1,34 @@
-"""TODO."""
+"""The model followed with `torch.fx`: what each of its operations can see.
 
-import copy
+The traced graph is run once on one image. Beside each value goes its `Dependency`,
+which the rule of each operation hands on (see `dependency` and `rules`).
+
+* The field is structural: it holds for weights in general. A weight of zero, a dead
+  ReLU or two paths that cancel can only make the true field smaller.
+* The model is followed in evaluation mode, where batch norm uses its running
+  statistics. In training mode every unit sees every image of the batch.
+"""
+
+import itertools
 import operator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, fx, nn
-from torch.utils._pytree import tree_flatten, tree_map
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
-from cifar_helpers.receptive_field.dependency import Dependency
-from cifar_helpers.receptive_field.rules import RULES, Call, Rule
+from cifar_helpers.receptive_field.dependency import Dependency, unite
+from cifar_helpers.receptive_field.fields import LayerField, layer_field
+from cifar_helpers.receptive_field.graph import graph_of, qualified_name, rule_of
+from cifar_helpers.receptive_field.rules import (
+    RULES,
+    SHAPED_LIKE,
+    Call,
+    Rule,
+    overwritten,
+)
 
-
-@dataclass(frozen=True, eq=False)
-class LayerField:
-    """What the units of one layer see of the image, in pixels; pairs are (h, w).
-
-    A unit is one output position, all channels together.
-    """
-
-    name: str  # as in `named_modules`, or the operation's own name in the graph
-    kind: str  # the module's class or the function's name
-    output_size: tuple[int, int]  # (1, 1) for a value without space, as after a Linear
-    size: tuple[int, int]  # largest height, largest width of the box over all outputs
-    size_min: tuple[int, int]  # smallest; 0 if an output sees nothing but padding
-    stride: tuple[float, float]  # pixels from what one output sees to the next's; the
-    # mean where steps differ, as in the phases of a transposed convolution (1/2 of the
-    # input's); where branches of different stride meet, the smallest
-    touched: float  # share of the largest box that is read; nearest the centre of ties
-    taps: int  # positions of its input that one unit reads: kernel height * width
-    live_taps: int  # of those, how many see the image (not padding) for any output
-    exact: bool  # False: an upper bound, see the module's docstring
-    _dependency: Dependency = field(repr=False)
-    _source: Dependency | None = field(repr=False)  # the input that its kernel reads
-    _tables: tuple[Tensor, Tensor] | None = field(repr=False)  # (h, taps), (w, taps)
-
-    def span(self, i: int, j: int) -> tuple[int, int, int, int] | None:
-        """The box of pixels that output (i, j) sees, clipped to the image.
-
-        Returns:
-            (top, bottom, left, right), all inclusive; None if it sees padding only.
-
-        Raises:
-            IndexError: if there is no output (i, j).
-        """
-        self._check(i, j)
-        top, bottom, left, right = self._dependency.boxes[:, i, j].tolist()
-        return None if top > bottom else (top, bottom, left, right)
-
-    def mask(self, i: int, j: int) -> Tensor:
-        """The pixels that output (i, j) sees, boolean (H, W): gaps included."""
-        self._check(i, j)
-        return self._dependency.mask(i, j)
-
-    def live_taps_at(self, i: int, j: int) -> int:
-        """How many taps of output (i, j) see the image, not padding only."""
-        self._check(i, j)
-        if self._tables is None:
-            return int(self.span(i, j) is not None)
-        return _count_live(
-            self._source, *(t[[n]] for t, n in zip(self._tables, (i, j), strict=True))
-        )
-
-    def _check(self, i: int, j: int) -> None:
-        height, width = self.output_size
-        if not (0 <= i < height and 0 <= j < width):
-            raise IndexError(
-                f"layer {self.name!r} has {height} x {width} outputs: there is no "
-                f"output ({i}, {j})"
-            )
-
-
-def _count_live(source: Dependency, rows: Tensor, columns: Tensor) -> int:
-    """Taps that read, at some output, a position which depends on the image.
-
-    The rows and columns of a kernel are independent, so for each path the live taps
-    are a product; over the paths they are the union.
-    """
-    live = torch.zeros(rows.shape[1], columns.shape[1], dtype=torch.bool)
-    for row_matrix, column_matrix in source.paths:
-        sees_row = torch.cat([row_matrix.any(dim=1), torch.tensor([False])])
-        sees_column = torch.cat([column_matrix.any(dim=1), torch.tensor([False])])
-        live |= sees_row[rows].any(dim=0)[:, None] & sees_column[columns].any(dim=0)
-    return int(live.sum())
-
-
-def _layer_field(name: str, kind: str, call: "Call", result: Dependency) -> LayerField:
-    """Sum up the dependency of one operation."""
-    if result.ndim == 4 and None in result.axes:
-        result = result.as_map()
-    top, bottom, left, right = result.boxes
-    heights, widths = (bottom - top + 1).clamp(min=0), (right - left + 1).clamp(min=0)
-    tables = call.tables
-    if tables is None:
-        taps, live = 1, int(heights.amax() > 0)
-    else:
-        taps = tables[0].shape[1] * tables[1].shape[1]
-        live = _count_live(call.source, *tables)
-    return LayerField(
-        name=name,
-        kind=kind,
-        output_size=result.size,
-        size=(int(heights.max()), int(widths.max())),
-        size_min=(int(heights.min()), int(widths.min())),
-        stride=tuple(int(s) if s.denominator == 1 else float(s) for s in result.stride),
-        touched=_touched(result, heights * widths),
-        taps=taps,
-        live_taps=live,
-        exact=result.exact,
-        _dependency=result,
-        _source=call.source,
-        _tables=tables,
-    )
-
-
-def _touched(result: Dependency, areas: Tensor) -> float:
-    """Share of the largest box that is read; of several, the one nearest the centre."""
-    height, width = areas.shape
-    if areas.max() == 0:
-        return 0.0
-    i, j = (areas == areas.max()).nonzero(as_tuple=True)
-    distance = (2 * i - height + 1) ** 2 + (2 * j - width + 1) ** 2
-    best = distance.argmin()
-    return int(result.mask(i[best], j[best]).sum()) / int(areas.max())
+HINT = "Give it, or the module that contains it, a rule with @register(...)."
 
 
 def receptive_field(
@@ -146,120 +52,186 @@ def receptive_field(
     """
     if len(input_shape) != 3 or min(input_shape) < 1:
         raise ValueError(f"input_shape is (C, H, W), got {tuple(input_shape)}")
-    model = _shallow_copy(model).eval()
-    if _rule_of(model) is not None:  # a single layer
-        model = nn.Sequential(model)
-    try:
-        graph = _Tracer().trace(model)
-    except Exception as error:
-        raise ValueError(
-            f"torch.fx cannot trace {type(model).__name__}: {error}. Give the module "
-            "whose forward depends on values or shapes a rule with @register(...)."
-        ) from error
+    model, graph, prefix = graph_of(model)
     parameter = next(model.parameters(), torch.zeros(0))
     image = torch.zeros(1, *input_shape).to(parameter)
     pixels = tuple(torch.eye(n, dtype=torch.bool) for n in input_shape[1:])
-    start = Dependency(paths=(pixels,), shape=tuple(image.shape), axes=(2, 3))
-    follower = _Follower(model, graph, gates)
+    path = (*pixels, torch.ones(1, 1, dtype=torch.bool))
+    start = Dependency(paths=(path,), shape=tuple(image.shape), axes=(2, 3, None))
+    follower = _Follower(model, graph, gates, prefix)
     with torch.no_grad():
         follower.run(_Value(image, start))
     return follower.fields
-
-
-def _shallow_copy(model: nn.Module) -> nn.Module:
-    """A copy of all modules that shares their tensors and has none of their hooks."""
-    memo = {id(t): t for t in (*model.parameters(), *model.buffers())}
-    for module in model.modules():
-        for name, value in vars(module).items():
-            if name.endswith("_hooks"):
-                memo[id(value)] = type(value)()
-    return copy.deepcopy(model, memo)
-
-
-def _rule_of(module: nn.Module) -> Rule | None:
-    """The rule of a module's class, or of a base class that computes the same.
-
-    A subclass with a `forward` of its own is looked into instead, except a convolution:
-    a faster way to compute it does not change what it reads.
-    """
-    for base in type(module).__mro__:
-        if base in RULES:
-            convolution = issubclass(base, (nn.Conv2d, nn.ConvTranspose2d))
-            same = convolution or type(module).forward is base.forward
-            return RULES[base] if same else None
-    return None
-
-
-class _Tracer(fx.Tracer):
-    """Looks into every module but those that have a rule and those of `torch.nn`."""
-
-    def is_leaf_module(self, module: nn.Module, module_qualified_name: str) -> bool:
-        known = _rule_of(module) is not None
-        return known or super().is_leaf_module(module, module_qualified_name)
 
 
 @dataclass
 class _Value:
     """A tensor on its way through the model, and what it depends on."""
 
-    tensor: Tensor  # only its shape matters
+    tensor: Tensor  # only its shape and its place in memory matter
     dependency: Dependency
+
+
+# Questions about a tensor whose answers do not depend on its values, and tensors that
+# are made like another one.
+_QUESTIONS = (
+    *("size", "dim", "ndimension", "numel", "nelement", "stride", "is_contiguous"),
+    *(
+        "get_device",
+        "is_floating_point",
+        "is_complex",
+        "element_size",
+        "storage_offset",
+    ),
+    *(getattr, len, torch._assert, torch.numel, torch.is_tensor),
+    *(torch.is_floating_point, torch.is_complex),
+)
+_MADE_LIKE = (
+    *(torch.zeros_like, torch.ones_like, torch.empty_like, torch.full_like),
+    *(torch.rand_like, torch.randn_like),
+    *("new_zeros", "new_ones", "new_empty", "new_full"),
+)
 
 
 class _Follower(fx.Interpreter):
     """Runs the traced model on one image and follows what each value depends on."""
 
-    def __init__(self, model: nn.Module, graph: fx.Graph, gates: bool):
+    def __init__(self, model: nn.Module, graph: fx.Graph, gates: bool, prefix: str):
         super().__init__(model, graph=graph)
         self.extra_traceback = False
-        self.gates = gates
+        self.gates, self.prefix = gates, prefix
+        self.state: list[Tensor] = []  # parameters and buffers, copied
         self.fields: list[LayerField] = []
 
     def run_node(self, node: fx.Node):
+        if node.op == "get_attr":
+            value = super().run_node(node)
+            if not isinstance(value, Tensor):
+                return value
+            self.state.append(
+                value.detach().clone()
+            )  # the model's own stay as they are
+            return self.state[-1]
         if not node.op.startswith("call_"):
             return super().run_node(node)
-        arguments, options = self.fetch_args_kwargs_from_env(node)
-        if node.target is operator.getitem and isinstance(arguments[0], tuple):
-            return arguments[0][arguments[1]]  # one of several outputs
-        given = (arguments, options)
-        found = [v for v in tree_flatten(given)[0] if isinstance(v, _Value)]
+        given = self.fetch_args_kwargs_from_env(node)
+        first = given[0][0] if given[0] else None
+        if isinstance(first, (tuple, dict)) and node.target in (
+            operator.getitem,
+            getattr,
+        ):
+            return node.target(*given[0])  # one of several outputs
+        leaves = tree_leaves(given)
+        found = [v for v in leaves if isinstance(v, _Value)]
+        tensors = [v for v in tree_leaves(tree_map(_tensor, given)) if _is_tensor(v)]
+        versions = [tensor._version for tensor in tensors]
         output = getattr(self, node.op)(node.target, *tree_map(_tensor, given))
-        outputs = output if isinstance(output, (tuple, list)) else (output,)
-        if not found or not all(isinstance(tensor, Tensor) for tensor in outputs):
-            return output  # a constant, a shape, a check
+        like = node.target in SHAPED_LIKE and not isinstance(first, _Value)
+        if not found or like or node.target in _MADE_LIKE:
+            return output  # a constant
+        written = [t for t, v in zip(tensors, versions, strict=True) if t._version != v]
+        if written:
+            output = self._target(node, given, written, output)
+        elif not any(_is_tensor(t) for t in tree_leaves(output)):
+            return self._answer(node, output)
+        return self._outputs(node, given, found, output, bool(written))
+
+    def _answer(self, node: fx.Node, output):
+        """A shape or nothing, or an error if it may depend on values."""
+        if output is not None and node.target not in _QUESTIONS:
+            raise NotImplementedError(
+                f"receptive_field cannot follow {_function_name(node.target)} (node "
+                f"{node.name!r}): it makes {type(output).__name__} from values. {HINT}"
+            )
+        return output
+
+    def _target(self, node: fx.Node, given, written, output) -> Tensor:
+        """The tensor that an operation in place has written."""
+        arguments, options = tree_map(_tensor, given)
+        target = arguments[0] if arguments else options.get("input")
+        problem = None
+        if node.target is operator.setitem:
+            target = target[arguments[1]]
+            if _memory(target) != _memory(arguments[0]):
+                problem = "it writes at places that a list or a tensor chooses"
+        elif not _is_tensor(output) or output is not target:
+            problem = "it writes into another one than its first input"
+        problem = problem or self._why_not(target, written)
+        if problem:
+            raise _cannot_follow(_function_name(node.target), node.name, problem)
+        return target
+
+    def _why_not(self, target: Tensor, written: list[Tensor]) -> str | None:
+        """What speaks against following a write into this tensor, if anything."""
+        if any(_memory(tensor) == _memory(target) for tensor in self.state):
+            return "it writes into a parameter or buffer of the model"
+        if any(_memory(tensor) != _memory(target) for tensor in written):
+            return "it writes into another one than its first input"
+        return None
+
+    def _outputs(self, node: fx.Node, given, found, output, in_place: bool):
+        """The output with what each of its tensors depends on."""
         module = self.submodules[node.target] if node.op == "call_module" else None
         call = Call(
             operation=node.target if module is None else type(module),
             module=module,
-            arguments=tree_map(_dependency, arguments),
-            options=tree_map(_dependency, options),
+            arguments=tree_map(_dependency, given[0]),
+            options=tree_map(_dependency, given[1]),
             inputs=tuple(value.dependency for value in found),
             output=output,
             gates=self.gates,
         )
-        results = self._follow(node, call, [tuple(tensor.shape) for tensor in outputs])
-        values = tuple(map(_Value, outputs, results))
-        return values[0] if output is outputs[0] else values
+        leaves, structure = tree_flatten(output)
+        tensors = [leaf for leaf in leaves if _is_tensor(leaf)]
+        results = self._follow(node, call, [tuple(t.shape) for t in tensors])
+        if in_place:
+            self._write(node, output, results[0])
+        values = iter(map(_Value, tensors, results))
+        leaves = [next(values) if _is_tensor(leaf) else leaf for leaf in leaves]
+        return tree_unflatten(leaves, structure)
+
+    def _write(self, node: fx.Node, target: Tensor, result: Dependency) -> None:
+        """Let all tensors in the memory of a written one depend on what was written."""
+
+        def update(value):
+            tensor = _tensor(value)
+            if not _is_tensor(tensor) or _memory(tensor) != _memory(target):
+                return value
+            old = _dependency(value)
+            old = result.blind(tensor.shape) if old is value else old
+            new = overwritten(old, result, _elements(tensor), _elements(target))
+            new = replace(new, shape=tuple(tensor.shape))
+            if isinstance(value, _Value):
+                value.dependency = new
+                return value
+            return _Value(tensor, new)
+
+        try:
+            for other in list(self.env):
+                self.env[other] = tree_map(update, self.env[other])
+        except NotImplementedError as error:
+            raise _cannot_follow(
+                _function_name(node.target), node.name, error
+            ) from None
 
     def _follow(self, node: fx.Node, call: Call, shapes: list) -> list[Dependency]:
         """Apply the rule of one operation and note the fields of its outputs."""
         module, name = call.module, node.name
         if module is None:
             rule, kind = RULES.get(node.target), _function_name(node.target)
+            rule = rule or RULES.get(qualified_name(node.target))
         else:
-            rule, kind, name = _rule_of(module), type(module).__name__, node.target
-        hint = "Give it, or the module that contains it, a rule with @register(...)."
+            rule, kind = rule_of(module), type(module).__name__
+            name = self.prefix + node.target
         if rule is None:
             raise NotImplementedError(
                 f"receptive_field does not know the operation {kind} (node {name!r}, "
-                f"target {_qualified_name(call.operation)}). {hint}"
+                f"target {qualified_name(call.operation)}). {HINT}"
             )
         try:
-            results = rule(call)
+            results = _by_terms(rule, call)
         except NotImplementedError as error:
-            raise NotImplementedError(
-                f"receptive_field cannot follow {kind} (node {name!r}): {error}. {hint}"
-            ) from None
+            raise _cannot_follow(kind, name, error) from None
         several = isinstance(results, tuple)
         results = results if several else [results] * len(shapes)
         results = [
@@ -268,9 +240,42 @@ class _Follower(fx.Interpreter):
         ]
         for k, result in enumerate(results if several else results[:1]):
             _check_size(result, kind, name)
-            label = f"{name}[{k}]" if several else name
-            self.fields.append(_layer_field(label, kind, call, result))
+            label = f"{name}[{k}]" if len(shapes) > 1 and several else name
+            self.fields.append(layer_field(label, kind, call, result))
         return results
+
+
+def _by_terms(rule: Rule, call: Call):
+    """Apply a rule to each term of its inputs alone, and unite what comes out."""
+    results = []
+    for terms in itertools.product(*(value.terms for value in call.inputs)):
+        swapped = {id(v): t for v, t in zip(call.inputs, terms, strict=True)}
+        swap = lambda value: swapped.get(id(value), value)  # noqa: B023, E731
+        part = call
+        if any(value.others for value in call.inputs):
+            arguments, options = tree_map(swap, (call.arguments, call.options))
+            part = replace(call, arguments=arguments, options=options, inputs=terms)
+        results.append(rule(part))
+        unread = {k for k, v in part.options.items() if v is not None} - part.known
+        if unread and part.module is None:
+            raise NotImplementedError(f"its option {', '.join(sorted(unread))}")
+    if len(results) == 1:
+        return results[0]
+    if isinstance(results[0], tuple):
+        return tuple(
+            unite(parts, parts[0].ndim) for parts in zip(*results, strict=True)
+        )
+    return unite(results, results[0].ndim)
+
+
+def _cannot_follow(kind: str, name: str, problem) -> NotImplementedError:
+    return NotImplementedError(
+        f"receptive_field cannot follow {kind} (node {name!r}): {problem}. {HINT}"
+    )
+
+
+def _is_tensor(value) -> bool:
+    return isinstance(value, Tensor)
 
 
 def _tensor(argument):
@@ -281,19 +286,24 @@ def _dependency(argument):
     return argument.dependency if isinstance(argument, _Value) else argument
 
 
+def _memory(tensor: Tensor) -> int:
+    """Where the memory begins that a tensor shares with its views."""
+    return tensor.untyped_storage().data_ptr()
+
+
+def _elements(tensor: Tensor) -> Tensor:
+    """The place of each of its elements in this memory, of its shape."""
+    size = tensor.untyped_storage().nbytes() // tensor.element_size()
+    places = torch.arange(size)
+    return places.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())
+
+
 def _function_name(target) -> str:
     """The name of a function or method, in-place variants without their mark."""
     name = target if isinstance(target, str) else target.__name__
     name = name.strip("_")
     in_place = target is getattr(operator, name, None) and name[0] == "i"
     return name[1:] if in_place else name
-
-
-def _qualified_name(operation) -> str:
-    """Where a function or class comes from; a method's name as it is."""
-    if isinstance(operation, str):
-        return f"method {operation}"
-    return f"{operation.__module__}.{operation.__qualname__}"
 
 
 def _check_size(result: Dependency, kind: str, name: str) -> None:
@@ -305,43 +315,9 @@ def _check_size(result: Dependency, kind: str, name: str) -> None:
             "small for this model"
         )
     separate = result.axes[0] != result.axes[1]
-    for n, axis in zip(result.size, result.axes, strict=True):
+    for n, axis in zip(result.lengths, result.axes, strict=True):
         if separate and n != (1 if axis is None else shape[axis]):
             raise RuntimeError(
-                f"the rule of {kind} ({name!r}) gives {result.size} positions in the "
-                f"dimensions {result.axes}, but the output has shape {tuple(shape)}"
+                f"the rule of {kind} ({name!r}) gives {result.lengths} positions in "
+                f"the dimensions {result.axes}, but the output has shape {shape}"
             )
-
-
-def as_rows(fields: list[LayerField]) -> list[dict]:
-    """One dict per layer, ready for `pandas.DataFrame(as_rows(fields))`."""
-    names = "name kind output_size size size_min stride touched taps live_taps exact"
-    return [{name: getattr(f, name) for name in names.split()} for f in fields]
-
-
-def as_table(fields: list[LayerField]) -> str:
-    """The fields as aligned text; sizes are height x width in pixels.
-
-    "touched" is the share of the largest box that is really read; "live taps" are
-    those that see the image for any output, of all taps; "~" marks an upper bound.
-    """
-
-    def pair(values) -> str:
-        return " x ".join(f"{value:g}" for value in values)
-
-    lines = [
-        ["layer", "kind", "output", "field", "smallest", "stride", "touched"]
-        + ["live taps"]
-    ]
-    for f in fields:
-        largest = pair(f.size) + ("" if f.exact else " ~")
-        sizes = [pair(f.output_size), largest, pair(f.size_min), pair(f.stride)]
-        taps = f"{f.live_taps} of {f.taps}" if f.taps > 1 else ""
-        lines.append([f.name, f.kind, *sizes, f"{f.touched:.0%}", taps])
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    texts = []
-    for line in lines:
-        cells = [c.ljust(w) for c, w in zip(line[:2], widths[:2], strict=True)]
-        cells += [c.rjust(w) for c, w in zip(line[2:], widths[2:], strict=True)]
-        texts.append("  ".join(cells).rstrip())
-    return "\n".join([texts[0], "-" * (sum(widths) + 2 * len(widths) - 2), *texts[1:]])
