@@ -461,6 +461,7 @@ def nursery(root, url):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+@pytest.mark.slow
 def test_processes_at_once_and_one_that_is_killed(tiny, tmp_path):
     """One is killed half-way, two start together; one of them finishes for both."""
     root, outputs = tmp_path / "root", [tmp_path / f"{i}.txt" for i in range(3)]

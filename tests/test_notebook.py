@@ -68,6 +68,7 @@ dilation.value = 16
 """
 
 
+@pytest.mark.slow
 def test_slider_shows_where_someone_watches_and_nowhere_else():
     new_cell = nbformat.v4.new_code_cell
     script = [new_cell(SLIDER_CELL), new_cell('assert "ipywidgets" not in sys.modules')]

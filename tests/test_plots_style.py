@@ -124,6 +124,7 @@ draw()
 """
 
 
+@pytest.mark.slow
 def test_jupyter_shows_figures_at_twice_the_density():
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL)])
     NotebookClient(notebook, timeout=120).execute()
