@@ -7,24 +7,25 @@ history. In a notebook, `fit` does the same and returns the trained network.
 """
 
 import argparse
+import contextlib
 import copy
 import itertools
 import json
 import math
-import os
-import pickle
 import time
 from dataclasses import asdict, fields, replace
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 from tqdm.auto import tqdm
 
-from cifar_helpers import augment, runtime
+from cifar_helpers import augment, checkpoints, runtime
 from cifar_helpers.data import (
+    CLASSES,
     SOURCES,
     Batches,
     LabelledImages,
@@ -32,11 +33,11 @@ from cifar_helpers.data import (
     normalize,
     split,
 )
-from cifar_helpers.download import FULL_SHA256
-from cifar_helpers.evaluation import evaluate
-from cifar_helpers.model import CIFAR10Net
+from cifar_helpers.download import FULL_SHA256, DataUnavailable
+from cifar_helpers.evaluation import check_log_probabilities, evaluate
+from cifar_helpers.model import predict
 from cifar_helpers.optimizers import make_optimizer, warmup_cosine
-from cifar_helpers.pretrained import as_json, save_run
+from cifar_helpers.pretrained import save_run
 from cifar_helpers.recipes import PRESETS, Recipe, make_model
 
 CHECK_EVERY = 50  # steps between looks at the losses: each look makes a GPU wait
@@ -60,9 +61,10 @@ class Trainer:
             self.forward = torch.compile(model, dynamic=False)  # there are few shapes
         self.averaged = AveragedModel(
             model,
-            multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay),
+            multi_avg_fn=self.move_average,
             use_buffers=True,  # batch norm's statistics belong to the weights
         )
+        self.frozen = [m for m in model.modules() if is_frozen(m)]
         self.optimizer = make_optimizer(model, recipe)
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(
             self.optimizer,
@@ -76,6 +78,25 @@ class Trainer:
         if recipe.precision != "auto":
             self.dtype = getattr(torch, recipe.precision)
         self.step = 0
+        self.epoch = None  # of the epoch that runs: what `begin_epoch` makes
+
+    def move_average(self, averages, values, _) -> None:
+        """One step of the exponential moving average, over lists of tensors.
+
+        The decay starts low and rises to the recipe's, so that the average of a short
+        run does not consist of its start.
+        """
+        decay = min(self.recipe.ema_decay, (1 + self.step) / (10 + self.step))
+        if averages[0].is_floating_point():
+            torch._foreach_lerp_(averages, values, 1 - decay)
+        else:  # batch norm's counters
+            torch._foreach_copy_(averages, values)
+
+    def train_mode(self) -> None:
+        """Training mode, but for what is frozen: its batch norm must not move."""
+        self.model.train()
+        for module in self.frozen:
+            module.eval()
 
     def train_step(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """One update from uint8 images; the loss of each (N,), how many were right."""
@@ -105,10 +126,20 @@ class Trainer:
             size = (recipe.low_resolution_size, recipe.low_resolution_size)
             inputs = F.interpolate(inputs, size, mode="bilinear", antialias=True)
         inputs = inputs.contiguous(memory_format=torch.channels_last)
-        targets = augment.one_hot(
-            labels, self.model.config.classes, recipe.label_smoothing
-        )
+        targets = augment.one_hot(labels, len(CLASSES), recipe.label_smoothing)
         return augment.mixup(inputs, targets, recipe.mixup_alpha, draw)
+
+    def begin_epoch(self, images: int) -> dict:
+        """The order of an epoch, and its sums so far if it was interrupted."""
+        if self.epoch is None:
+            self.epoch = {
+                "order": self.draw_order(images),  # (images,)
+                "batches": 0,
+                "loss_sum": torch.zeros((), device=self.device),
+                "correct": torch.zeros((), dtype=torch.int64, device=self.device),
+                "seconds": 0.0,
+            }
+        return self.epoch
 
     def draw_order(self, images: int) -> Tensor:
         """Which of so many images to look at in an epoch, and in which order (images,).
@@ -150,6 +181,7 @@ class Trainer:
             "cuda_generator": torch.cuda.get_rng_state(self.device) if cuda else None,
             "image_losses": self.image_losses,
             "step": self.step,
+            "epoch": self.epoch,
         }
 
     def load_state(self, state: dict) -> None:
@@ -159,6 +191,11 @@ class Trainer:
         self.step = state["step"]
         if state["image_losses"] is not None:
             self.image_losses = state["image_losses"].to(self.device)
+        if state["epoch"] is not None:
+            self.epoch = {
+                name: value.to(self.device) if isinstance(value, Tensor) else value
+                for name, value in state["epoch"].items()
+            }
         if state["device"] == self.device.type:
             self.generator.set_state(state["generator"])
             torch.set_rng_state(state["torch_generator"])
@@ -171,38 +208,53 @@ def soft_cross_entropy(log_probabilities: Tensor, targets: Tensor) -> Tensor:
     return -(targets * log_probabilities).sum(dim=1)
 
 
-def train_one_epoch(trainer: Trainer, data: LabelledImages, progress=None) -> dict:
+def is_frozen(module: nn.Module) -> bool:
+    """Whether it was set to evaluation mode and all its parameters to no gradient."""
+    learns = [parameter.requires_grad for parameter in module.parameters()]
+    return bool(learns) and not any(learns) and not module.training
+
+
+def train_one_epoch(
+    trainer: Trainer, data: LabelledImages, progress=None, on_step=None
+) -> dict:
     """As many images as `data` has, usually each once, in the order the trainer draws.
 
-    Sums are divided once, at the end: a short last batch counts right.
+    Sums are divided once, at the end: a short last batch counts right. An epoch that
+    was interrupted, and is in the trainer's state, goes on where it stopped.
+    `on_step()` is called after every step.
 
     Returns `seconds`, `learning_rate` (after the last step), `train_loss` and
     `train_accuracy_percent` (both while training, on augmented images). Raises
     LossNotFinite with the step at which the loss ceased to be a number.
     """
     started = time.perf_counter()
-    trainer.model.train()
-    loss_sum = torch.zeros((), device=trainer.device)
-    correct = torch.zeros((), dtype=torch.int64, device=trainer.device)
-    sums = []
-    for index in trainer.draw_order(len(data)).split(trainer.recipe.batch_size):
+    trainer.train_mode()
+    epoch = trainer.begin_epoch(len(data))
+    seconds_before, losses_to_check = epoch["seconds"], []
+    batches = epoch["order"].split(trainer.recipe.batch_size)
+    for index in batches[epoch["batches"] :]:
         images, labels = (t.index_select(0, index) for t in (data.images, data.labels))
         losses, right = trainer.train_step(images, labels)  # (N,), ()
         trainer.image_losses[index] = losses
-        sums.append(losses.sum())
-        loss_sum += sums[-1]
-        correct += right
-        if len(sums) == CHECK_EVERY:
-            _check_finite(sums, trainer)
-            sums.clear()
+        losses_to_check.append(losses.sum())
+        epoch["loss_sum"] += losses_to_check[-1]
+        epoch["correct"] += right
+        epoch["batches"] += 1
+        epoch["seconds"] = seconds_before + time.perf_counter() - started
+        if len(losses_to_check) == CHECK_EVERY:
+            _check_finite(losses_to_check, trainer)
+            losses_to_check.clear()
         if progress is not None:
             progress.update(len(labels))
-    _check_finite(sums, trainer)
+        if on_step is not None:
+            on_step()
+    _check_finite(losses_to_check, trainer)
+    trainer.epoch = None
     return {
-        "seconds": time.perf_counter() - started,
+        "seconds": seconds_before + time.perf_counter() - started,
         "learning_rate": trainer.scheduler.get_last_lr()[0],
-        "train_loss": loss_sum.item() / len(data),
-        "train_accuracy_percent": 100 * correct.item() / len(data),
+        "train_loss": epoch["loss_sum"].item() / len(data),
+        "train_accuracy_percent": 100 * epoch["correct"].item() / len(data),
     }
 
 
@@ -214,6 +266,15 @@ def _check_finite(losses: list[Tensor], trainer: Trainer) -> None:
             f"the loss is not finite at step {step} (learning rate "
             f"{trainer.recipe.learning_rate}): lower the learning rate, lengthen the "
             "warm-up, or look for broken images or labels"
+        )
+
+
+def _check_outputs(trainer: Trainer, data: LabelledImages) -> None:
+    """The last step has no loss after it: look at what the network says now."""
+    if not predict(trainer.averaged.module, data.images[:2]).isfinite().all():
+        raise LossNotFinite(
+            f"the network's answers are not finite after step {trainer.step} (learning "
+            f"rate {trainer.recipe.learning_rate}): lower the learning rate"
         )
 
 
@@ -258,99 +319,103 @@ def _speed(trainer: Trainer, data: LabelledImages, seconds: float) -> float:
     return images_seen / (time.perf_counter() - started)
 
 
+class History(list):
+    """One row (a dict) per epoch; `interrupted` says that the run was stopped."""
+
+    interrupted = False
+
+
 def fit(
-    model: CIFAR10Net,
+    model: nn.Module,
     data: LabelledImages,
     recipe: Recipe,
     validation: LabelledImages | None = None,
     on_epoch=None,
     checkpoint: str | Path | None = None,
-) -> tuple[CIFAR10Net, list[dict]]:
+) -> tuple[nn.Module, History]:
     """Train `model` where it lies; return the averaged network and the history.
 
     Training goes on from the weights that `model` has: `recipes.make_model` makes the
-    ones from which a recipe starts.
+    ones from which a recipe starts. Modules in evaluation mode whose parameters want no
+    gradient are frozen and stay so.
 
     The history has one row per epoch: `epoch`, what `train_one_epoch` returns, and
     `validation_loss` and `validation_accuracy_percent` of the averaged weights if there
     is a `validation` part. `on_epoch(history)` is called after every epoch. With
-    `checkpoint`, a path, the run is saved there after every epoch, and goes on from
-    there if the file exists. Raises LossNotFinite; ValueError for an empty data set or
-    a checkpoint of another run.
+    `checkpoint`, a path, the run is saved there after every epoch and every minute, and
+    goes on from there, to the same bits, if the file exists. Ctrl-C, or a notebook's
+    stop button, ends it early: what was learned is returned, `history.interrupted` is
+    True, and the same call with a checkpoint goes on.
+
+    Raises LossNotFinite; ValueError for no images, a network that does not end in
+    log-probabilities, sizes that do not fit, or a checkpoint of another run (it says in
+    what they differ); checkpoints.CheckpointNotSaved where nothing can be written.
     """
-    _refuse_empty(data, validation)
+    _check_run(model, data, recipe, validation)
     device = next(model.parameters()).device
-    data, validation = data.to(device), validation and validation.to(device)
     steps = recipe.epochs * math.ceil(len(data) / recipe.batch_size)
-    trainer = Trainer(model, recipe, steps)
-    history = _resume(trainer, checkpoint, len(data))
-    total, done = recipe.epochs * len(data), len(history) * len(data)
-    with tqdm(total=total, initial=done, unit=" images", unit_scale=True) as progress:
-        for epoch in range(len(history) + 1, recipe.epochs + 1):
-            row = {"epoch": epoch, **train_one_epoch(trainer, data, progress)}
+    history = History()
+    with contextlib.ExitStack() as stack:
+        saver = None
+        if checkpoint is not None:
+            stack.enter_context(checkpoints.locked(Path(checkpoint)))
+            identity = checkpoints.identity(model, recipe, data, validation)
+            saver = checkpoints.Saver(Path(checkpoint), identity)
+        data, validation = data.to(device), validation and validation.to(device)
+        trainer = Trainer(model, recipe, steps)
+        if saver:
+            history.extend(saver.resume(trainer))
+        try:
+            _run_epochs(trainer, data, validation, history, on_epoch, saver)
+        except KeyboardInterrupt:
+            history.interrupted = True
+            print(
+                f"Stopped at step {trainer.step} of {steps}; the weights' average so "
+                "far is returned. "
+                + (f"Run again to go on from {checkpoint}." if saver else "")
+            )
+    return trainer.averaged.module.eval(), history
+
+
+def _run_epochs(trainer, data, validation, history, on_epoch, saver) -> None:
+    """The epochs that `history` lacks; each adds its row."""
+    epochs = trainer.recipe.epochs
+    on_step = saver and partial(saver.save_now_and_then, trainer, history)
+    seen = trainer.epoch["batches"] * trainer.recipe.batch_size if trainer.epoch else 0
+    done = min(len(history) * len(data) + seen, epochs * len(data))
+    with tqdm(
+        total=epochs * len(data), initial=done, unit=" images", unit_scale=True
+    ) as progress:
+        for epoch in range(len(history) + 1, epochs + 1):
+            row = {"epoch": epoch}
+            row |= train_one_epoch(trainer, data, progress, on_step)
+            _check_outputs(trainer, data)
             if validation is not None:
                 result = evaluate(trainer.averaged.module, validation)
                 row |= {f"validation_{name}": result[name] for name in result}
             history.append(row)
             progress.set_postfix_str(f"epoch {epoch}, loss {row['train_loss']:.3f}")
-            _save_checkpoint(trainer, history, checkpoint, len(data))
+            if saver:
+                saver.save(trainer, history)
             if on_epoch is not None:
                 on_epoch(history)
-    return trainer.averaged.module.eval(), history
 
 
-def _refuse_empty(data: LabelledImages, validation: LabelledImages | None) -> None:
+def _check_run(model, data, recipe, validation) -> None:
+    """Raise ValueError for what would fail, or teach nonsense, later on."""
     if len(data) == 0:
         raise ValueError("there are no images to train on")
     if validation is not None and len(validation) == 0:
         raise ValueError("there are no images to evaluate on")
-
-
-def _run_identity(trainer: Trainer, images: int) -> dict:
-    """What two runs must share for one to go on from the other's checkpoint."""
-    identity = {"images": images, "recipe": asdict(trainer.recipe)}
-    return identity | {"network": as_json(asdict(trainer.model.config))}
-
-
-def _save_checkpoint(trainer, history, path, images) -> None:
-    if path is None:
-        return
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    identity = _run_identity(trainer, images)
-    torch.save({**trainer.state(), "history": history, "identity": identity}, part)
-    os.replace(part, path)
-
-
-def _resume(trainer, path, images) -> list[dict]:
-    """Load the checkpoint if there is one; return its history, else an empty one."""
-    if path is None or not Path(path).exists():
-        return []
-    saved = _load_checkpoint(path)
-    if saved["identity"] != _run_identity(trainer, images):
+    size, step = recipe.low_resolution_size, getattr(model, "size_step", 1)
+    if recipe.low_resolution_fraction and size % step:
         raise ValueError(
-            f"{path} belongs to a run with another network, recipe or data set; "
-            "move it away, or name another checkpoint"
+            f"low_resolution_size={size} does not fit this network: take a multiple of "
+            f"{step}"
         )
-    trainer.load_state(saved)
-    return saved["history"]
-
-
-def _load_checkpoint(path) -> dict:
-    """What `_save_checkpoint` wrote; a torn or foreign file raises ValueError."""
-    try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-    except PermissionError:
-        raise
-    except (OSError, RuntimeError, EOFError, KeyError, pickle.PickleError) as error:
-        raise ValueError(
-            f"{path} is damaged, or no checkpoint: move it away to start anew "
-            f"({type(error).__name__})"
-        ) from error
-    if not isinstance(saved, dict) or "identity" not in saved:
-        raise ValueError(f"{path} is no checkpoint of a training run: move it away")
-    return saved
+    outputs = predict(model, data.images[:2])
+    if outputs.isfinite().all():  # else the loss says at which step
+        check_log_probabilities(outputs, len(CLASSES))
 
 
 def train_preset(
@@ -361,11 +426,15 @@ def train_preset(
     `validation` images are held out and judged after every epoch. Otherwise all are
     trained on and the test set is looked at, once, when the run is finished.
     `source` is that of `load_cifar10`: by default never the bundled sample.
-    `changes` replace entries of the preset's Recipe.
+    `changes` replace entries of the preset's Recipe. A run that is stopped raises
+    KeyboardInterrupt and leaves its checkpoint; the same call goes on.
     """
     network, recipe = PRESETS[name]
     recipe = replace(recipe, **changes)
     device = runtime.pick_device(device)
+    checkpoint = Path(out) / f"{name}.checkpoint"
+    with checkpoints.locked(checkpoint):  # find out now whether files can be written
+        pass
     data = load_cifar10(source=source)
     held_out, training = None, data.train
     if validation:
@@ -378,8 +447,10 @@ def train_preset(
         recipe,
         held_out,
         on_epoch=lambda rows: print(json.dumps(rows[-1]), flush=True),
-        checkpoint=Path(out) / f"{name}.checkpoint",
+        checkpoint=checkpoint,
     )
+    if history.interrupted:
+        raise KeyboardInterrupt
     card = {
         "recipe": asdict(recipe),
         "seed": recipe.seed,
@@ -425,7 +496,12 @@ def main(arguments: list[str] | None = None) -> None:
     names = {field.name for field in fields(Recipe)}
     changes = {name: options[name] for name in names & options.keys()}
     run = {name: options[name] for name in ("out", "validation", "device", "source")}
-    card = train_preset(options["preset"], **run, **changes)
+    try:
+        card = train_preset(options["preset"], **run, **changes)
+    except KeyboardInterrupt:
+        parser.exit(130, "Run the same command again to go on.\n")
+    except (ValueError, OSError, LossNotFinite, DataUnavailable) as error:
+        parser.exit(1, f"{type(error).__name__}: {error}\n")
     print(json.dumps(card, indent=2))
 
 

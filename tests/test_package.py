@@ -24,7 +24,7 @@ FLOORS = (  # a module imports from lower floors only, a package's parts from ea
     {"runtime", "field_rules", "hooks", "download", "depthwise", "optimizers"},
     {"data", "blocks"},
     {"augment", "corruptions", "model"},
-    {"recipes", "pretrained", "receptive_field", "evaluation"},
+    {"recipes", "pretrained", "receptive_field", "evaluation", "checkpoints"},
     {"training", "plots"},
     {"notebook", "checks"},
 )

@@ -3,14 +3,19 @@
 import copy
 import json
 import math
+import os
+import random
 import re
+import subprocess
+import sys
+import time
 from dataclasses import asdict, fields, replace
 
 import pytest
 import torch
 from torch.nn import functional as F
 
-from cifar_helpers import augment, runtime, training
+from cifar_helpers import augment, checkpoints, runtime, training
 from cifar_helpers.data import (
     CIFAR10,
     MEAN,
@@ -24,7 +29,7 @@ from cifar_helpers.evaluation import evaluate
 from cifar_helpers.model import CIFAR10Net, NetConfig, predict
 from cifar_helpers.optimizers import warmup_cosine
 from cifar_helpers.pretrained import load_pretrained, read_history
-from cifar_helpers.recipes import Recipe
+from cifar_helpers.recipes import PRESETS, Recipe
 from cifar_helpers.training import (
     LossNotFinite,
     Trainer,
@@ -243,7 +248,7 @@ def test_loss_that_is_not_a_number_stops_at_its_step(few, monkeypatch):
         value, last_good, calls = float("nan"), 0, 0
 
         def forward(self, images):
-            self.calls += 1
+            self.calls += self.training
             bad = self.calls > self.last_good
             return super().forward(images) * (self.value if bad else 1.0)
 
@@ -266,11 +271,32 @@ def test_learning_rate_that_explodes_is_noticed(few):
         fit(network(), few, config)
 
 
+def test_a_last_step_that_diverges_is_noticed(few):
+    """There is no loss after it."""
+    config = replace(QUICK, epochs=1, batch_size=20, learning_rate=1e30)
+    with pytest.raises(LossNotFinite, match="not finite after step 1"):
+        fit(network(), few, config)
+
+
+def test_outputs_that_are_no_log_probabilities_are_refused(few):
+    flat = [torch.nn.Flatten(), torch.nn.Linear(3072, 10)]
+    with pytest.raises(ValueError, match="LogSoftmax"):
+        fit(torch.nn.Sequential(*flat), few, QUICK)
+    model, history = fit(torch.nn.Sequential(*flat, torch.nn.LogSoftmax(1)), few, QUICK)
+    assert len(history) == 2 and predict(model, few.images).shape == (20, 10)
+
+
+def test_a_size_that_does_not_fit_is_named(few):
+    config = replace(QUICK, low_resolution_fraction=0.5, low_resolution_size=17)
+    with pytest.raises(ValueError, match="low_resolution_size=17 .* multiple of 4"):
+        fit(network(), few, config)
+
+
 # ---- moving average ------------------------------------------------------------------
 
 
 def test_average_is_the_exponential_one(few):
-    decay = 0.7
+    decay = 0.25  # reached after two steps
     config = replace(QUICK, ema_decay=decay, learning_rate=0.05)
     trainer = Trainer(network(), config, steps=4)
     average = None
@@ -282,14 +308,55 @@ def test_average_is_the_exponential_one(few):
             if value.is_floating_point()
         }
         average = average or now  # the average begins with the first step's weights
+        step = trainer.step - 1
+        slow_start = min(decay, (1 + step) / (10 + step))
         average = {
-            name: decay * average[name] + (1 - decay) * now[name] for name in now
+            name: slow_start * average[name] + (1 - slow_start) * now[name]
+            for name in now
         }
     result = trainer.averaged.module.state_dict()
     for name, value in average.items():
         torch.testing.assert_close(result[name].double(), value, rtol=1e-4, atol=1e-6)
     name = "initial.norm.running_mean"  # batch norm's statistics are averaged, too
     assert not torch.allclose(result[name], trainer.model.state_dict()[name])
+
+
+def test_the_average_of_a_short_run_is_not_its_start(sample):
+    """Forty steps with a decay that remembers five hundred."""
+    data = of_each_class(sample.train, 1)
+    config = Recipe(
+        epochs=40, batch_size=10, ema_decay=0.998, label_smoothing=0.0, **PLAIN
+    )
+    averaged, history = fit(network(config=NetConfig()), data, config)
+    assert history[-1]["train_accuracy_percent"] == 100
+    assert evaluate(averaged, data)["accuracy_percent"] >= 90
+
+
+def test_a_frozen_part_stays_as_it_is(few):
+    """Evaluation mode and no gradients: batch norm's averages must not move."""
+    model = network()
+    model.initial.eval().requires_grad_(False)
+    before = weights_of(model)
+    averaged, _ = fit(model, few, replace(QUICK, learning_rate=0.1))
+    for result in (model, averaged):
+        after = weights_of(result)
+        for name in before:
+            if name.startswith("initial."):
+                assert torch.equal(after[name], before[name]), name
+        for name in ("head.linear.weight", "aspp.project.1.running_mean"):
+            assert not torch.equal(after[name], before[name]), name
+    assert not model.initial.norm.training and model.aspp.training
+
+
+def test_a_trained_network_goes_on_from_its_weights(sample):
+    """`load_pretrained` gives evaluation mode: that alone freezes nothing."""
+    model, data = load_pretrained("cpu"), sample.test.subset(slice(0, 200))
+    before = evaluate(model, data)["accuracy_percent"]
+    recipe = replace(PRESETS["cpu"][1], epochs=1, learning_rate=1e-8)
+    recipe = replace(recipe, sgd_learning_rate=1e-8, low_resolution_fraction=0.0)
+    tuned, _ = fit(model, sample.train.subset(slice(0, 256)), recipe)
+    assert model.initial.norm.training
+    assert evaluate(tuned, data)["accuracy_percent"] > before - 5
 
 
 def test_fit_returns_the_averaged_network(few):
@@ -460,26 +527,151 @@ def test_checkpoint_of_another_run_is_refused(few, tmp_path):
         "data": (network(), few.subset(slice(15)), QUICK),
     }
     for model, data, config in others.values():
-        with pytest.raises(ValueError, match=r"run\.checkpoint belongs to a run with"):
+        with pytest.raises(ValueError, match=r"run\.checkpoint belongs to another run"):
             fit(model, data, config, checkpoint=path)
     assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize("damage", ["half", "few bytes", "empty", "text", "tensor"])
-def test_damaged_checkpoint_is_explained(few, tmp_path, damage):
+def other_order(data):
+    return data.subset(torch.arange(len(data)).flip(0))
+
+
+def other_labels(data):
+    return LabelledImages(data.images, data.labels.roll(1))
+
+
+def other_images(data):
+    return LabelledImages(data.images.flip(3), data.labels)
+
+
+@pytest.mark.parametrize(
+    "changes, reason",
+    [
+        ({"data": other_images}, "training images: 20 then, others, or another order"),
+        ({"data": other_labels}, "training labels: 20 then, others, or another order"),
+        ({"data": other_order}, "training images: .*; training labels: "),
+        ({"data": lambda d: d.subset(slice(15))}, "training images: 20 then, 15 now"),
+        ({"validation": lambda d: None}, "validation images: 20 then, none now"),
+        ({"validation": other_images}, "validation images: 20 then, others"),
+        ({"recipe": replace(QUICK, momentum=0.5)}, "momentum: 0.9 then, 0.5 now"),
+        (
+            {"config": replace(NARROW, out_channels=8)},
+            "network, out_channels: 7 then, 8 now",
+        ),
+    ],
+)
+def test_resuming_says_in_what_the_runs_differ(few, tmp_path, changes, reason):
     path = tmp_path / "run.checkpoint"
-    fit(network(), few, replace(QUICK, epochs=1), checkpoint=path)
-    whole = path.read_bytes()
-    contents = {"half": whole[: len(whole) // 2], "few bytes": whole[:2], "empty": b""}
-    if damage == "tensor":
-        torch.save(torch.zeros(3), path)
-    else:
-        path.write_bytes(contents.get(damage, b"not a checkpoint at all\n" * 9))
-    with pytest.raises(ValueError, match=r"run\.checkpoint is .*: move it away"):
-        fit(network(), few, replace(QUICK, epochs=1), checkpoint=path)
+    fit(network(), few, QUICK, few, checkpoint=path)
+    data = changes.get("data", lambda d: d)(few)
+    validation = changes.get("validation", lambda d: d)(few)
+    model = network(config=changes.get("config", NARROW))
+    with pytest.raises(ValueError, match=reason):
+        fit(model, data, changes.get("recipe", QUICK), validation, checkpoint=path)
+
+
+def stop_at(monkeypatch, last_step):
+    """A power cut, or a stop button, in the middle of an epoch."""
+    real = Trainer.train_step
+
+    def step(trainer, images, labels):
+        if trainer.step == last_step:
+            raise KeyboardInterrupt
+        return real(trainer, images, labels)
+
+    monkeypatch.setattr(Trainer, "train_step", step)
+    return lambda: monkeypatch.setattr(Trainer, "train_step", real)
+
+
+@pytest.mark.parametrize("last_step", [1, 3, 4])  # three steps an epoch
+def test_a_run_goes_on_within_an_epoch(few, tmp_path, monkeypatch, last_step):
+    config, path = replace(EVERYTHING, optimizer="muon"), tmp_path / "run.checkpoint"
+    whole, whole_history = fit(network(), few, config, few)
+    monkeypatch.setattr(checkpoints.Saver.__init__, "__defaults__", (0.0,))
+    power_is_back = stop_at(monkeypatch, last_step)
+    _, cut = fit(network(), few, config, few, checkpoint=path)
+    assert cut.interrupted and len(cut) == last_step // 3
+    power_is_back()
+    resumed, history = fit(network(seed=9), few, config, few, checkpoint=path)
+    assert same(weights_of(resumed), weights_of(whole)) and not history.interrupted
+    for row, expected in zip(history, whole_history, strict=True):
+        assert {**row, "seconds": 0} == {**expected, "seconds": 0}
+
+
+def test_stopping_returns_what_was_learned(few, monkeypatch, capsys):
+    """The stop button of a notebook: no checkpoint was asked for."""
+    model = network()
+    stop_at(monkeypatch, 4)
+    averaged, history = fit(model, few, replace(QUICK, epochs=5), few)
+    assert history.interrupted and [row["epoch"] for row in history] == [1]
+    assert not same(weights_of(averaged), weights_of(network()))
+    assert 0 <= evaluate(averaged, few)["accuracy_percent"] <= 100
+    assert capsys.readouterr().out.startswith("Stopped at step 4 of 15; the weights'")
+
+
+KILLED_RUN = """
+import sys, torch
+from cifar_helpers import checkpoints
+from cifar_helpers.data import load_cifar10
+from cifar_helpers.model import CIFAR10Net, NetConfig
+from cifar_helpers.recipes import PRESETS, Recipe
+from cifar_helpers.training import fit
+torch.manual_seed(0)
+checkpoints.Saver.__init__.__defaults__ = (0.0,)
+data = load_cifar10(source="sample").train.subset(slice(0, 200))
+network = NetConfig(channels=4, deep_channels=6, hidden_channels=5, branch_channels=3)
+recipe = Recipe(epochs=6, batch_size=8, precision="float32")
+print("starts", flush=True)
+model, history = fit(CIFAR10Net(network), data, recipe, checkpoint=sys.argv[1])
+torch.save([model.state_dict(), len(history)], sys.argv[2])
+"""
+
+
+@pytest.mark.slow
+def test_killed_runs_go_on_bit_for_bit(tmp_path):
+    """SIGKILL at random moments; $KILLS of them, each in another run's checkpoint."""
+    kills, draws = int(os.environ.get("KILLS", "4")), random.Random(0)
+
+    def start(checkpoint, result):
+        command = [sys.executable, "-c", KILLED_RUN, str(checkpoint), str(result)]
+        run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert run.stdout.readline() == b"starts\n", run.stderr.read()
+        return run
+
+    began = time.monotonic()
+    run = start(tmp_path / "whole.checkpoint", tmp_path / "whole.pt")
+    assert run.communicate() and run.returncode == 0
+    longest = time.monotonic() - began
+    (expected, epochs) = torch.load(tmp_path / "whole.pt")
+    path = tmp_path / "cut.checkpoint"
+    for _ in range(kills):
+        run = start(path, tmp_path / "cut.pt")
+        time.sleep(draws.uniform(0, longest / 2 / kills))
+        run.kill()
+        run.communicate()
+    run = start(path, tmp_path / "cut.pt")
+    output, errors = run.communicate()
+    assert run.returncode == 0, errors
+    (got, epochs_again) = torch.load(tmp_path / "cut.pt")
+    assert same(got, expected) and epochs == epochs_again == 6
 
 
 # ---- the command ---------------------------------------------------------------------
+
+
+def test_the_command_ends_with_one_line(small_world, tmp_path, monkeypatch, capsys):
+    stop_at(monkeypatch, 4)
+    with pytest.raises(SystemExit) as stop:
+        command(tmp_path)
+    assert stop.value.code == 130
+    assert capsys.readouterr().err.endswith("Run the same command again to go on.\n")
+    assert not (tmp_path / "baseline.json").exists()
+
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SystemExit) as stop:
+        command(tmp_path / "file" / "folder")
+    assert stop.value.code == 1
+    assert "nothing can be written to" in capsys.readouterr().err
 
 
 def test_help_lists_every_option(capsys):

@@ -1,0 +1,199 @@
+"""A run's state in a file: whole, checked, and belonging to the run that asks for it.
+
+A file holds the SHA-256 of what follows, then what `torch.save` wrote. It is written
+beside its final name, flushed to the disk and moved into place; the one before is kept
+as `<name>.previous` and is used if the last one turns out to be damaged.
+"""
+
+import hashlib
+import io
+import os
+import time
+from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+try:
+    import fcntl
+except ImportError:  # Windows: runs in one folder are not kept apart
+    fcntl = None
+
+MAGIC = b"cifar_helpers checkpoint 1\n"
+DIGEST_BYTES = 32
+
+
+class CheckpointDamaged(ValueError):
+    """Neither the last nor the previous checkpoint can be used; it says why."""
+
+
+class CheckpointNotSaved(OSError):
+    """A checkpoint could not be written; the message names the file and the remedy."""
+
+
+def save(path: Path, state: dict) -> None:
+    """Write `state`, keeping the checkpoint before it. Raises CheckpointNotSaved."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    content = buffer.getvalue()
+    part = path.with_name(path.name + ".part")
+    try:
+        with open(part, "wb") as file:
+            file.write(MAGIC + hashlib.sha256(content).digest() + content)
+            file.flush()
+            os.fsync(file.fileno())
+        if path.exists():
+            os.replace(path, previous(path))
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise CheckpointNotSaved(
+            f"the checkpoint {path} could not be saved ({error.strerror or error}): "
+            f"make {len(content) / 1e6:.0f} MB of room there, or name another folder; "
+            "the last checkpoint is as it was"
+        ) from error
+
+
+def load(path: Path) -> dict | None:
+    """The last good state, or None where there is no checkpoint.
+
+    Raises CheckpointDamaged if neither the file nor the one before it is whole.
+    """
+    problems = []
+    for candidate in (path, previous(path)):
+        if not candidate.exists():
+            continue
+        state, problem = _read(candidate)
+        if not problem:
+            if problems:
+                print(f"{'; '.join(problems)}: going on from {candidate}")
+            return state
+        problems.append(f"{candidate} {problem}")
+    if problems:
+        raise CheckpointDamaged(f"{'; '.join(problems)}: move it away to start anew")
+    return None
+
+
+def previous(path: Path) -> Path:
+    """Where the checkpoint before the last one is kept."""
+    return path.with_name(path.name + ".previous")
+
+
+def _read(path: Path) -> tuple[dict | None, str]:
+    """The state in a file and "", or None and what is wrong with the file."""
+    content = path.read_bytes()
+    start = len(MAGIC) + DIGEST_BYTES
+    if content[: len(MAGIC)] != MAGIC:
+        return None, "is no checkpoint of this version"
+    if hashlib.sha256(content[start:]).digest() != content[len(MAGIC) : start]:
+        return None, "is damaged (its checksum is another)"
+    buffer = io.BytesIO(content[start:])
+    return torch.load(buffer, map_location="cpu", weights_only=True), ""
+
+
+@contextmanager
+def locked(path: Path):
+    """One run at a time may write to `path`; the lock of a dead process is free again.
+
+    Makes the folder. Raises CheckpointNotSaved where nothing can be written, ValueError
+    if another run has the lock.
+    """
+    lock = path.with_name(path.name + ".lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(lock, "w")  # noqa: SIM115 (closed by the `with` below)
+    except OSError as error:
+        raise CheckpointNotSaved(
+            f"nothing can be written to {path.parent} ({error.strerror or error}): "
+            "name a folder that exists or can be made, and that is yours to write to"
+        ) from error
+    with file:
+        try:
+            if fcntl:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(
+                f"another run is writing to {path}: wait for it, or name another folder"
+            ) from error
+        except OSError:
+            pass  # a disk without locks
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+
+
+def identity(model: nn.Module, recipe, data, validation) -> dict:
+    """What two runs must share for one to go on from the other's checkpoint."""
+    config = getattr(model, "config", None)
+    network = asdict(config) if is_dataclass(config) else {"layers": str(model)}
+    parts = {"training": data, "validation": validation}
+    return {
+        "recipe": asdict(recipe),
+        "network": network,
+        "images": {name: _digest(part and part.images) for name, part in parts.items()},
+        "labels": {name: _digest(part and part.labels) for name, part in parts.items()},
+    }
+
+
+def _digest(tensor) -> str:
+    if tensor is None:
+        return "none"
+    content = tensor.cpu().contiguous().numpy()
+    return f"{len(tensor)} {hashlib.sha256(content).hexdigest()}"
+
+
+def differences(saved: dict, wanted: dict) -> list[str]:
+    """In what a checkpoint's identity differs from that of the run that asks for it."""
+    found = []
+    for name, entries in wanted.items():
+        before = saved.get(name, {})
+        for key in entries.keys() | before.keys():
+            old, new = before.get(key, "none"), entries.get(key, "none")
+            if old == new:
+                continue
+            if name in ("images", "labels"):
+                old, new = (text.split()[0] for text in (old, new))
+                new = "others, or another order" if old == new else new
+                found.append(f"{key} {name}: {old} then, {new} now")
+            else:
+                found.append(f"{name}, {key}: {old} then, {new} now")
+    return sorted(found)
+
+
+class Saver:
+    """Writes a run's checkpoints, now and then, and finds them again."""
+
+    def __init__(self, path: Path, identity: dict, every_seconds: float = 60.0):
+        self.path, self.identity = path, identity
+        self.every_seconds = every_seconds
+        self.saved_at = time.monotonic()
+
+    def save(self, trainer, history: list[dict]) -> None:
+        """Write the state of the run. Raises CheckpointNotSaved."""
+        state = trainer.state() | {"history": list(history), "identity": self.identity}
+        save(self.path, state)
+        self.saved_at = time.monotonic()
+
+    def save_now_and_then(self, trainer, history: list[dict]) -> None:
+        """Write the state if the last time is a while ago."""
+        if time.monotonic() - self.saved_at >= self.every_seconds:
+            self.save(trainer, history)
+
+    def resume(self, trainer) -> list[dict]:
+        """Load the last good checkpoint into the trainer; its history, or an empty one.
+
+        Raises ValueError, with the differences, for the checkpoint of another run.
+        """
+        state = load(self.path)
+        if state is None:
+            return []
+        if differ := differences(state["identity"], self.identity):
+            raise ValueError(
+                f"{self.path} belongs to another run ({'; '.join(differ)}): move it "
+                "away, or name another checkpoint"
+            )
+        trainer.load_state(state)
+        return state["history"]

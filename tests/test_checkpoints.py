@@ -1,0 +1,116 @@
+"""Checkpoints: whole or refused, the last good one kept, one run at a time."""
+
+import errno
+import os
+
+import pytest
+import torch
+
+from cifar_helpers import checkpoints
+
+STATE = {"step": 3, "weights": torch.arange(2000.0)}
+
+
+def assert_same(state, expected):
+    assert state["step"] == expected["step"]
+    assert torch.equal(state["weights"], expected["weights"])
+
+
+def test_what_was_saved_is_loaded(tmp_path):
+    path = tmp_path / "run.checkpoint"
+    assert checkpoints.load(path) is None
+    checkpoints.save(path, STATE)
+    assert_same(checkpoints.load(path), STATE)
+    assert [p.name for p in tmp_path.iterdir()] == ["run.checkpoint"]
+
+
+def flip_a_bit(content):
+    content[len(content) // 2] ^= 4
+
+
+def zero_a_page(content):
+    content[4096:8192] = bytes(4096)
+
+
+def cut(content):
+    del content[-100:]
+
+
+def other_file(content):
+    content[:] = b"not a checkpoint at all\n" * 9
+
+
+def nothing(content):
+    content.clear()
+
+
+DAMAGES = (flip_a_bit, zero_a_page, cut, other_file, nothing)
+
+
+def spoil(path, damage):
+    content = bytearray(path.read_bytes())
+    damage(content)
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, damage, capsys):
+    path = tmp_path / "run.checkpoint"
+    checkpoints.save(path, STATE)
+    checkpoints.save(path, STATE | {"step": 4})
+    spoil(path, damage)
+    assert_same(checkpoints.load(path), STATE)
+    assert "going on from" in capsys.readouterr().out
+    spoil(checkpoints.previous(path), damage)
+    with pytest.raises(checkpoints.CheckpointDamaged, match="move it away") as error:
+        checkpoints.load(path)
+    assert str(error.value).count("run.checkpoint") == 2
+
+
+def test_every_flipped_bit_is_noticed(tmp_path):
+    path = tmp_path / "run.checkpoint"
+    checkpoints.save(path, {"step": 1})
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 7):
+        content = bytearray(whole)
+        content[place] ^= 1 << place % 8
+        path.write_bytes(content)
+        with pytest.raises(checkpoints.CheckpointDamaged):
+            checkpoints.load(path)
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, monkeypatch):
+    path = tmp_path / "run.checkpoint"
+    checkpoints.save(path, STATE)
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(checkpoints.CheckpointNotSaved) as error:
+        checkpoints.save(path, STATE | {"step": 4})
+    for words in ("run.checkpoint", "No space left", "MB of room"):
+        assert words in str(error.value)
+    assert_same(checkpoints.load(path), STATE)
+    assert [p.name for p in tmp_path.iterdir()] == ["run.checkpoint"]
+
+
+def test_two_runs_in_one_folder_refuse_each_other(tmp_path):
+    path = tmp_path / "new" / "run.checkpoint"
+    with checkpoints.locked(path):
+        second = checkpoints.locked(path)
+        with pytest.raises(ValueError, match="another run is writing to"), second:
+            pass
+        with checkpoints.locked(path.with_name("other.checkpoint")):
+            pass
+    with checkpoints.locked(path):
+        pass
+    assert list(path.parent.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    blocked = checkpoints.locked(tmp_path / "file" / "run.checkpoint")
+    refused = pytest.raises(checkpoints.CheckpointNotSaved, match="nothing can be")
+    with refused, blocked:
+        pass
