@@ -372,7 +372,7 @@ def fit(
             print(
                 f"Stopped at step {trainer.step} of {steps}; the weights' average so "
                 "far is returned. "
-                + (f"Run again to go on from {checkpoint}." if saver else "")
+                + (f"Run again to go on from {saver.path.name}." if saver else "")
             )
     return trainer.averaged.module.eval(), history
 
