@@ -40,18 +40,28 @@ def differences(config, start) -> dict:
     return {k: v for k, v in asdict(config).items() if v != before[k]}
 
 
-CPU, CHAMPION = PRESETS["cpu"][0], PRESETS["champion"][0]
-MUON = ("optimizer", "batch_size", "learning_rate", "weight_decay")
+CPU = PRESETS["cpu"][0]
+MUON = {
+    "optimizer": "muon",
+    "batch_size": 128,
+    "learning_rate": 0.1,
+    "weight_decay": 0.02,
+}
+WIDE = {  # the champion before gated units
+    "channels": 64,
+    "deep_channels": 64,
+    "near_pairs": 2,
+    "far_pairs": 2,
+    "hidden_channels": 72,
+    "out_channels": 160,
+}
 STEPS = {  # name: (changes of the network, of the recipe), on top of the step before
     "baseline": ({}, {}),
     "maps of 16 x 16": (differences(CPU, NetConfig()), {}),
-    "Muon": ({}, {name: getattr(PRESETS["champion"][1], name) for name in MUON}),
+    "Muon": ({}, MUON),
     "whitened filters": ({}, {"whitened": True}),
-    "small images first": (
-        {},
-        {"low_resolution_fraction": PRESETS["champion"][1].low_resolution_fraction},
-    ),
-    "champion network": (differences(CHAMPION, CPU), {}),
+    "small images first": ({}, {"low_resolution_fraction": 0.5}),
+    "champion network": (WIDE, {}),
 }
 VARIANTS = {  # name: the same, on top of the last step
     "zero-init residual": ({}, {"zero_init_residual": True}),
