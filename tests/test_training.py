@@ -629,7 +629,7 @@ torch.save([model.state_dict(), len(history)], sys.argv[2])
 
 @pytest.mark.slow
 def test_killed_runs_go_on_bit_for_bit(tmp_path):
-    """SIGKILL at random moments; $KILLS of them, each in another run's checkpoint."""
+    """One run, ended by SIGKILL at random moments, $KILLS times."""
     kills, draws = int(os.environ.get("KILLS", "4")), random.Random(0)
 
     def start(checkpoint, result):
