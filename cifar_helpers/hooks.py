@@ -21,11 +21,14 @@ def captured(
     (the first argument) instead. Each list grows by one tensor a call. Gradients of
     kept outputs can be read from `.grad` after `backward()`. A kept tensor stays as it
     was, even if the next layer works in place: that one gets a copy. Raises ValueError
-    for a name that is not there.
+    for a name that is not there, TypeError for a layer that gives no tensor.
     """
     kept = {name: [] for name in layers}
 
     def keep(name: str, tensor: Tensor) -> Tensor:
+        if not isinstance(tensor, Tensor):
+            kind = type(tensor).__name__
+            raise TypeError(f"layer {name!r} gives a {kind}, not a tensor")
         if tensor.requires_grad:
             tensor.retain_grad()
         kept[name].append(tensor)
@@ -58,7 +61,7 @@ def replaced(
         raise TypeError(f"name the layer, as in model.named_modules(), not a {kind}")
     if layer not in modules:
         near = difflib.get_close_matches(layer, modules) or list(modules)[1:8]
-        raise ValueError(f"the model has no layer {layer!r}; there are, say, {near}")
+        raise ValueError(f"the model has no layer {layer!r}; did you mean {near}?")
     if inputs:
         hook = modules[layer].register_forward_pre_hook(lambda m, args: change(*args))
     else:

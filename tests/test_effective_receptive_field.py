@@ -123,3 +123,14 @@ def test_bad_measurements_are_explained():
         measure(images, "initial.conv", mass=95)
     with pytest.raises(ValueError, match="N, 3, H, W"):
         measure(images[0], "initial.conv")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_images_that_are_not_finite_are_refused(value):
+    model, images = (
+        nn.Sequential(nn.Conv2d(3, 2, 3, padding=1)),
+        torch.zeros(2, 3, 8, 8),
+    )
+    images[1, 0, 3, 3] = value
+    with pytest.raises(ValueError, match="not finite"):
+        effective_receptive_field(model, images, "0")

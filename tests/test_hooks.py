@@ -96,3 +96,15 @@ def test_a_module_in_place_of_its_name_is_refused(model):
     misused = replaced(model, model.aspp, torch.zeros_like)
     with pytest.raises(TypeError, match="name the layer.*not a ASPP"), misused:
         pass
+
+
+def test_a_layer_that_gives_no_tensor_is_named():
+    class Pair(nn.Module):
+        def forward(self, x):
+            return x, x
+
+    model = nn.Sequential(Pair())
+    refused = pytest.raises(TypeError, match="layer '0' gives a tuple")
+    with refused, captured(model, "0"):
+        model(IMAGES)
+    assert not hooks_of(model)

@@ -4,14 +4,12 @@ Inside the box of pixels that a unit can see, most pixels near the edge hardly c
 its value: the effective receptive field is smaller (Luo et al. 2016).
 """
 
-import difflib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from cifar_helpers.hooks import captured
 from cifar_helpers.model import evaluation_mode
 
 
@@ -55,19 +53,20 @@ def effective_receptive_field(
         TypeError: if images are not floating point, or the layer's output no tensor.
         ValueError: for an unknown layer, a position outside the map, or no reaction.
     """
-    _check_measurement(model, images, layer, mass)
+    _check_measurement(images, mass)
     generator = torch.Generator().manual_seed(seed)
     total = torch.zeros(images.shape[-2:], dtype=torch.float64)
-    with _captured_output(model, layer) as outputs:
+    with evaluation_mode(model), captured(model, layer) as kept:
         for batch in images.split(batch_size):
-            gradient = _gradient(model, batch, outputs, position, layer, generator)
+            kept[layer].clear()
+            gradient = _gradient(model, batch, kept, position, layer, generator)
             total += gradient.abs().mean(dim=1).sum(dim=0).cpu().double()  # (H, W)
     if not total.sum() > 0:
         raise ValueError(f"layer {layer!r} does not react to these images: no gradient")
     return _summarize(layer, total / total.sum(), mass, len(images))
 
 
-def _check_measurement(model, images: Tensor, layer: str, mass: float) -> None:
+def _check_measurement(images: Tensor, mass: float) -> None:
     if not images.is_floating_point():
         raise TypeError(
             f"images must be normalized floats as the model takes them, not "
@@ -75,30 +74,12 @@ def _check_measurement(model, images: Tensor, layer: str, mass: float) -> None:
         )
     if images.ndim != 4 or len(images) == 0:
         raise ValueError(f"images must be (N, 3, H, W), not {tuple(images.shape)}")
+    if not images.isfinite().all():
+        raise ValueError(
+            "images hold values that are not finite: no gradient means much"
+        )
     if not 0 < mass <= 1:
         raise ValueError(f"mass is a share above 0 and at most 1, not {mass}")
-    names = [name for name, _ in model.named_modules()]
-    if layer not in names:
-        close = difflib.get_close_matches(layer, names) or names[1:]
-        raise ValueError(f"the model has no layer {layer!r}; did you mean {close}?")
-
-
-@contextmanager
-def _captured_output(model: nn.Module, layer: str) -> Iterator[list[Tensor]]:
-    """Evaluation mode and a hook that collects a layer's outputs; undone at the end."""
-    outputs = []
-
-    def keep(module, inputs, output):
-        if not isinstance(output, Tensor):
-            raise TypeError(f"layer {layer!r} gives {type(output).__name__}, not a map")
-        outputs.append(output.clone())  # before a ReLU in place writes over it
-
-    hook = model.get_submodule(layer).register_forward_hook(keep)
-    try:
-        with evaluation_mode(model):
-            yield outputs
-    finally:
-        hook.remove()
 
 
 def _unit(output: Tensor, position, layer: str) -> Tensor:
@@ -118,16 +99,15 @@ def _unit(output: Tensor, position, layer: str) -> Tensor:
     return output[:, :, i, j]  # (N, C)
 
 
-def _gradient(model, images, outputs, position, layer, generator) -> Tensor:
+def _gradient(model, images, kept, position, layer, generator) -> Tensor:
     """The gradient of one unit's channels, with random signs, (N, 3, H, W)."""
     device = next((p.device for p in model.parameters()), images.device)
     images = images.detach().to(device).clone().requires_grad_()
-    outputs.clear()
     with torch.enable_grad():
         model(images)
-        if not outputs:
+        if not kept[layer]:
             raise ValueError(f"layer {layer!r} does not run in the model's forward")
-        unit = _unit(outputs[0], position, layer)  # (N, C)
+        unit = _unit(kept[layer][0], position, layer)  # (N, C)
         signs = torch.randint(0, 2, unit.shape, generator=generator) * 2 - 1
         value = (unit * signs.to(unit)).sum()
     if not value.requires_grad:
