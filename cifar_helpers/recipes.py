@@ -143,10 +143,30 @@ CHAMPION_RECIPE = replace(
 )
 
 
+GATED_NETWORK = replace(  # gated units on maps of 16 x 16
+    CPU_NETWORK,
+    channels=72,
+    deep_channels=72,
+    near_pairs=2,
+    far_pairs=2,
+    attention_reduction=8,
+    hidden_channels=72,
+    branch_channels=24,
+    unit="gated",
+    down_kernel=4,
+    down_groups=8,
+    up_groups=4,
+    shortcut_from="attention",
+    aspp_pooled=True,
+)
+GATED_RECIPE = replace(
+    CHAMPION_RECIPE, epochs=55, zero_init_residual=True, cutout_size=8
+)
 PRESETS = {  # name: (network, recipe)
     "baseline": (NetConfig(), Recipe()),
     "cpu": (CPU_NETWORK, CPU_RECIPE),
     "champion": (CHAMPION_NETWORK, CHAMPION_RECIPE),
+    "gated": (GATED_NETWORK, GATED_RECIPE),
 }
 
 

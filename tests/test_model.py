@@ -3,7 +3,6 @@
 import inspect
 import json
 import re
-from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -31,22 +30,7 @@ NARROW = {
     "branch_channels": 3,
     "out_channels": 7,
 }
-GATED = replace(  # gated units on maps of 16 x 16
-    PRESETS["cpu"][0],
-    channels=72,
-    deep_channels=72,
-    near_pairs=2,
-    far_pairs=2,
-    attention_reduction=8,
-    hidden_channels=72,
-    branch_channels=24,
-    unit="gated",
-    down_kernel=4,
-    down_groups=8,
-    up_groups=4,
-    shortcut_from="attention",
-    aspp_pooled=True,
-)
+GATED = PRESETS["gated"][0]  # gated units on maps of 16 x 16
 SWITCHES = [(), *((part,) for part in PARTS[:-1]), PARTS[:-1]]
 
 
