@@ -26,7 +26,7 @@ FLOORS = (  # a module imports from lower floors only, a package's parts from ea
     {"augment", "corruptions", "model"},
     {"recipes", "pretrained", "receptive_field", "evaluation", "checkpoints"},
     {"training", "plots"},
-    {"notebook", "checks"},
+    {"notebook", "checks", "speed"},
 )
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 FOR_TRAINING = {"cifar_helpers", "torch", "numpy", "tqdm", "safetensors"}

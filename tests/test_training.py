@@ -14,8 +14,10 @@ from dataclasses import asdict, fields, replace
 import pytest
 import torch
 from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel
 
 from cifar_helpers import augment, checkpoints, runtime, training
+from cifar_helpers import speed as speed_module
 from cifar_helpers.data import (
     CIFAR10,
     MEAN,
@@ -30,11 +32,11 @@ from cifar_helpers.model import CIFAR10Net, NetConfig, predict
 from cifar_helpers.optimizers import warmup_cosine
 from cifar_helpers.pretrained import load_pretrained, read_history
 from cifar_helpers.recipes import PRESETS, Recipe
+from cifar_helpers.speed import measure_speed
 from cifar_helpers.training import (
     LossNotFinite,
     Trainer,
     fit,
-    measure_speed,
     soft_cross_entropy,
     train_one_epoch,
 )
@@ -185,7 +187,7 @@ def test_speed_weighs_small_images_by_their_share(few, monkeypatch):
     def speed(trainer, data, seconds):
         return 300.0 if trainer.low_resolution_steps else 100.0
 
-    monkeypatch.setattr(training, "_speed", speed)
+    monkeypatch.setattr(speed_module, "_speed", speed)
     config = replace(QUICK, low_resolution_fraction=0.75)
     assert measure_speed(network(), few, config) == pytest.approx(
         1 / (0.75 / 300 + 0.25 / 100)
@@ -357,6 +359,38 @@ def test_a_trained_network_goes_on_from_its_weights(sample):
     tuned, _ = fit(model, sample.train.subset(slice(0, 256)), recipe)
     assert model.initial.norm.training
     assert evaluate(tuned, data)["accuracy_percent"] > before - 5
+
+
+def test_average_is_moved_as_torch_does_it(few):
+    trainer = Trainer(network(), replace(QUICK, ema_decay=0.7), steps=4)
+    reference = AveragedModel(
+        network(), multi_avg_fn=trainer.move_average, use_buffers=True
+    )
+    update_average = trainer.update_average
+
+    def update_both():
+        update_average()
+        reference.update_parameters(trainer.model)
+
+    trainer.update_average = update_both
+    for images, labels in Batches(few, 5):
+        trainer.train_step(images, labels)
+    assert trainer.step == 4
+    assert same(weights_of(trainer.averaged), weights_of(reference))
+
+
+def test_a_trainer_of_another_kind_may_train(few):
+    class Counting(Trainer):
+        steps = 0
+
+        def gradients(self, inputs, targets):
+            Counting.steps += 1
+            return super().gradients(inputs, targets)
+
+    other, _ = fit(network(), few, QUICK, make_trainer=Counting)
+    same_run, _ = fit(network(), few, QUICK)
+    assert Counting.steps == 2 * math.ceil(20 / 8)
+    assert same(weights_of(other), weights_of(same_run))
 
 
 def test_fit_returns_the_averaged_network(few):
@@ -654,6 +688,19 @@ def test_killed_runs_go_on_bit_for_bit(tmp_path):
     assert run.returncode == 0, errors
     (got, epochs_again) = torch.load(tmp_path / "cut.pt")
     assert same(got, expected) and epochs == epochs_again == 6
+
+
+@pytest.mark.parametrize("kind, entry", [("network", "far_step"), ("recipe", "seed")])
+def test_checkpoint_from_before_an_entry_was_added_goes_on(few, tmp_path, kind, entry):
+    path = tmp_path / "run.checkpoint"
+    model, history = fit(network(), few, QUICK, checkpoint=path)
+    saved = checkpoints.load(path)
+    del saved["identity"][kind][entry]
+    checkpoints.save(path, saved)
+    again, same_history = fit(network(), few, QUICK, checkpoint=path)
+    assert same(weights_of(again), weights_of(model)) and same_history == history
+    with pytest.raises(ValueError, match="another run .*seed: 0 then, 1 now"):
+        fit(network(), few, replace(QUICK, seed=1), checkpoint=path)
 
 
 # ---- the command ---------------------------------------------------------------------
