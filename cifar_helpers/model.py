@@ -250,6 +250,8 @@ def check_images(images: Tensor, size_step: int = 1) -> None:
             f"the network takes normalized float images, not {images.dtype}; "
             "use `predict(model, images)` for raw uint8 images"
         )
+    if torch.jit.is_tracing():  # shapes are tensors there, and no error could be kept
+        return
     if images.ndim != 4 or images.shape[1] != 3:
         raise ValueError(
             f"images must be (N, 3, 32, 32), not {tuple(images.shape)}; "
