@@ -3,6 +3,7 @@
 import copy
 import itertools
 import math
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -51,7 +52,8 @@ class NetConfig:
     """Sizes and switches of `CIFAR10Net`; the defaults make the baseline.
 
     A part named in `without` is replaced by the cheapest thing that makes the sizes fit
-    (see `ShapeAdapter`). Impossible values raise ValueError with the reason.
+    (see `ShapeAdapter`). Impossible values raise ValueError with the reason; dilations
+    that reach beyond the maps of a 32 x 32 image from every place give a warning.
     """
 
     classes: int = 10
@@ -97,6 +99,7 @@ class NetConfig:
                     f"fit together; {getattr(self, name)} does not"
                 )
         self._check_channels()
+        self._warn_of_dead_taps(finest)
 
     def _check_channels(self):
         """Raise ValueError unless groups and shortcuts fit the channels."""
@@ -124,6 +127,23 @@ class NetConfig:
                 "deep_channels as channels, so that the maps can be added; not "
                 f"far_stride={self.far_stride}, {deep} and {wide}"
             )
+
+    def _warn_of_dead_taps(self, size: int):
+        """Warn of taps that meet nothing but padding on maps of size x size pixels."""
+        for name, part, stride in (
+            ("near_dilations", "dilated_near", 1),
+            ("far_dilations", "dilated_far", 1),
+            ("rates", "aspp", self.aspp_stride),
+        ):
+            last = (size - 1) // stride * stride  # row at which a filter is put last
+            beyond = [d for d in getattr(self, name) if d > last]
+            if beyond and part not in self.without:
+                warnings.warn(
+                    f"{name} {beyond} are too large for maps of {size} x {size} pixels "
+                    "and these strides: some of their weights never see the image and "
+                    f"learn nothing. Take {name} of at most {last}, or smaller strides",
+                    stacklevel=4,
+                )
 
 
 RULES = {  # what each entry of a NetConfig may be

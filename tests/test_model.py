@@ -3,6 +3,7 @@
 import inspect
 import json
 import re
+import warnings
 from functools import partial
 
 import pytest
@@ -128,7 +129,13 @@ def by_hand(c):
     return parts | {part: replacements[part] for part in c.without}
 
 
-HALF_SIZE = {"initial_stride": 2, "far_stride": 1, "aspp_stride": 2}
+HALF_SIZE = {
+    "initial_stride": 2,
+    "far_stride": 1,
+    "aspp_stride": 2,
+    "far_dilations": (4, 8),
+    "rates": (3, 6, 9),
+}
 EVERY_SWITCH = [NetConfig(without=without) for without in SWITCHES]
 
 
@@ -343,6 +350,51 @@ def test_far_taps_are_dead_on_a_small_map(dilation, live):
     assert taps_that_learn(layer, torch.randn(2, 4, 8, 8)).sum() == live
 
 
+def every_tap_learns(size, dilation, stride):
+    plain = nn.Conv2d(1, 1, 3, stride, dilation, dilation, bias=False)
+    return bool(taps_that_learn(plain, torch.ones(1, 1, size, size)).all())
+
+
+@pytest.mark.parametrize("initial_stride", [1, 2, 4, 8])
+@pytest.mark.parametrize("aspp_stride", [1, 2, 4, 8, 32])
+def test_dilations_beyond_the_maps_are_warned_of(initial_stride, aspp_stride):
+    size = 32 // initial_stride
+    if size % aspp_stride:
+        return
+    strides = {"initial_stride": initial_stride, "aspp_stride": aspp_stride}
+    for d in (1, 2, 3, 4, 6, 7, 8, 12, 14, 15, 16, 18, 24, 28, 30, 31, 32, 40):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            NetConfig(
+                near_dilations=(1, d), far_dilations=(1, 1), rates=(d,), **strides
+            )
+        said = [str(warning.message).split()[0] for warning in caught]
+        expected = ["near_dilations"] * (not every_tap_learns(size, d, 1))
+        expected += ["rates"] * (not every_tap_learns(size, d, aspp_stride))
+        expected += ["far_dilations"] * (size == 1)
+        assert sorted(said) == sorted(expected), (size, d)
+
+
+def test_warning_of_dead_taps_says_what_to_change():
+    with pytest.warns(UserWarning) as caught:
+        NetConfig(initial_stride=4, far_stride=1, aspp_stride=2)
+    assert [str(warning.message) for warning in caught] == [
+        "far_dilations [8, 16] are too large for maps of 8 x 8 pixels and these "
+        "strides: some of their weights never see the image and learn nothing. Take "
+        "far_dilations of at most 7, or smaller strides",
+        "rates [12, 18] are too large for maps of 8 x 8 pixels and these strides: some "
+        "of their weights never see the image and learn nothing. Take rates of at most "
+        "6, or smaller strides",
+    ]
+    assert caught[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        parts = ("dilated_far", "aspp")
+        NetConfig(initial_stride=4, far_stride=1, aspp_stride=2, without=parts)
+        for config, _ in PRESETS.values():
+            NetConfig(**vars(config))
+
+
 # ---- configuration -------------------------------------------------------------------
 
 
@@ -415,10 +467,17 @@ def test_impossible_values_are_explained(changes, reason):
     [
         {"far_stride": 1, "aspp_stride": 1},
         {"near_pairs": 2, "far_pairs": 3},
-        {"far_stride": 16, "aspp_stride": 32},
+        {"far_stride": 16, "aspp_stride": 32, "rates": ()},
         {"far_stride": 4, "aspp_stride": 2, "residual": False},
         HALF_SIZE,
-        {"initial_stride": 8, "far_stride": 2, "aspp_stride": 4},
+        {
+            "initial_stride": 8,
+            "far_stride": 2,
+            "aspp_stride": 4,
+            "near_dilations": (1, 2),
+            "far_dilations": (2, 3),
+            "without": ("aspp",),
+        },
         {"rates": (), "near_dilations": (1, 1)},
         {"attention_reduction": 1000, "classes": 3},
         {"unit": "gated", "channels": 32, "hidden_channels": 40, "residual": False},
