@@ -6,11 +6,14 @@ import re
 import warnings
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
+from torchvision.transforms.functional import pil_to_tensor
 
-from cifar_helpers.data import MEAN, STD
+from cifar_helpers.data import MEAN, STD, load_cifar10
 from cifar_helpers.depthwise import DepthwiseConv2d
 from cifar_helpers.model import (
     PARAMETER_BUDGET,
@@ -22,6 +25,7 @@ from cifar_helpers.model import (
     predict,
     table_of_sizes,
 )
+from cifar_helpers.pretrained import load_pretrained
 from cifar_helpers.recipes import PRESETS
 
 NARROW = {
@@ -610,8 +614,31 @@ def test_predict_takes_a_model_without_parameters():
     assert flat.shape == (3, 3072)
     with pytest.raises(ValueError, match="batch_size must be at least 1, not 0"):
         predict(nn.Flatten(), images, batch_size=0)
-    with pytest.raises(TypeError, match="torch tensor of raw uint8 images, not uint8"):
-        predict(nn.Flatten(), images.numpy())
+
+
+@pytest.mark.parametrize("batch_size", [2, np.int64(2), torch.tensor(2)], ids=repr)
+def test_predict_takes_any_whole_batch_size(batch_size):
+    images = raw_images(3)
+    whole = predict(nn.Flatten(), images)
+    assert torch.equal(predict(nn.Flatten(), images, batch_size), whole)
+
+
+@pytest.mark.parametrize("batch_size", ["8", 2.5, (4,)], ids=repr)
+def test_predict_names_a_batch_size_that_is_no_number(batch_size):
+    with pytest.raises(TypeError, match="batch_size must be a whole number, not "):
+        predict(nn.Flatten(), raw_images(3), batch_size)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_predict_takes_the_number_format_of_the_model(dtype):
+    images = load_cifar10(source="sample").test.images[:40]
+    expected = predict(load_pretrained("cpu"), images)
+    model = load_pretrained("cpu").to(dtype)
+    got = predict(model, images)
+    assert got.dtype == torch.float32
+    assert {p.dtype for p in model.parameters()} == {dtype}
+    share = max(torch.finfo(dtype).eps, 1e-6)
+    torch.testing.assert_close(got.exp(), expected.exp(), rtol=0, atol=10 * share)
 
 
 def test_predict_restores_the_mode_after_an_error():
@@ -623,7 +650,22 @@ def test_predict_restores_the_mode_after_an_error():
 
 def test_predict_takes_raw_images_only():
     model = CIFAR10Net(NetConfig(**NARROW))
-    with pytest.raises(TypeError, match="raw uint8 images, not torch.float32"):
-        predict(model, torch.zeros(2, 3, 32, 32))
-    with pytest.raises(ValueError, match=r"must be \(N, 3, H, W\)"):
-        predict(model, raw_images(1)[0])
+    picture = Image.new("RGB", (32, 32))
+    for images, message in (
+        (torch.zeros(2, 3, 32, 32), "not torch.float32: normalized floats go into mod"),
+        (raw_images(2).long(), "not torch.int64: "),
+        (raw_images(2).numpy(), r"not NumPy's uint8: use torch.from_numpy\(images\)"),
+        (np.zeros((2, 3, 32, 32)), "not NumPy's float64: "),
+        (list(raw_images(2)), r"not builtins.list: .* torch.stack\(images\)"),
+        (picture, r"not PIL.Image.Image: use .*pil_to_tensor\(image\)\[None\]"),
+        ("cat.png", "not builtins.str: see torchvision.io"),
+        (None, "not builtins.NoneType"),
+    ):
+        with pytest.raises(TypeError, match=f"torch tensor of raw uint8 .*{message}"):
+            predict(model, images)
+    for images in (raw_images(1)[0], raw_images(2).permute(0, 2, 3, 1)):
+        with pytest.raises(ValueError, match=r"must be \(N, 3, H, W\), not .*permute"):
+            predict(model, images)
+    with pytest.raises(TypeError, match="takes a torch.nn.Module, not 'cpu'"):
+        predict("cpu", raw_images(2))
+    assert predict(model, pil_to_tensor(picture)[None]).shape == (1, 10)
