@@ -6,13 +6,13 @@ import warnings
 
 import pytest
 import torch
-from test_model import GATED
 from torch.onnx import export
 
 from cifar_helpers.data import load_cifar10, normalize
 from cifar_helpers.depthwise import DepthwiseConv2d
 from cifar_helpers.model import CIFAR10Net
 from cifar_helpers.pretrained import load_pretrained
+from cifar_helpers.recipes import PRESETS
 
 NETWORKS = ("baseline", "cpu", "champion", "gated")
 
@@ -29,7 +29,7 @@ def model(request, images):
     if request.param != "gated":
         return load_pretrained(request.param)
     torch.manual_seed(0)
-    network = CIFAR10Net(GATED)
+    network = CIFAR10Net(PRESETS["gated"][0])
     with torch.no_grad():
         for _ in range(20):
             network(images)
