@@ -349,4 +349,6 @@ class GlobalAveragePool(nn.Module):
     """
 
     def forward(self, x: Tensor) -> Tensor:
+        if torch.jit.is_tracing():  # ONNX has no pooling over a size that is a tensor
+            return x.mean((2, 3), keepdim=True)
         return F.avg_pool2d(x, x.shape[2:])

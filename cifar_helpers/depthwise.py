@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+_is_exporting = getattr(torch.compiler, "is_exporting", lambda: False)  # torch >= 2.7
+
 
 class DepthwiseConv2d(nn.Conv2d):
     """A 3 x 3 filter per channel: `nn.Conv2d` with its values, but quick on a CPU.
@@ -17,7 +19,8 @@ class DepthwiseConv2d(nn.Conv2d):
     slower than an undilated one on a CPU, above all backwards (notebook 04 measures
     it). Two exact ways around that are taken by themselves on a CPU: with stride 1 and
     near taps, `convolve_on_subgrids`, otherwise `ConvolveByTaps`. On any other device,
-    or with dilation 1, this is `nn.Conv2d`. Padding equals the dilation.
+    with dilation 1, or traced for export, this is `nn.Conv2d`; so it is for any other
+    input, which `nn.Conv2d` takes or refuses. Padding equals the dilation.
     Maps (N, channels, H, W) to (N, channels, ceil(H / stride), ceil(W / stride)).
     """
 
@@ -35,11 +38,21 @@ class DepthwiseConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         dilation, stride = self.dilation[0], self.stride[0]
-        if x.device.type != "cpu" or dilation == 1:
+        if dilation == 1 or not self._is_quick_on(x):
             return super().forward(x)
         if stride == 1 and 4 * dilation <= min(x.shape[2:]):
             return convolve_on_subgrids(x, self.weight, dilation)
         return ConvolveByTaps.apply(x, self.weight.to(x.dtype), dilation, stride)
+
+    def _is_quick_on(self, x: Tensor) -> bool:
+        """Whether the ways around apply: to (N, channels, H, W) on a CPU, not exported.
+
+        Exporters lose `ConvolveByTaps`, or write down many steps for one convolution.
+        """
+        if x.device.type != "cpu" or torch.jit.is_tracing() or _is_exporting():
+            return False
+        same_type = x.dtype == self.weight.dtype or torch.is_autocast_enabled("cpu")
+        return x.ndim == 4 and x.shape[1] == self.in_channels and same_type
 
 
 def convolve_on_subgrids(x: Tensor, weight: Tensor, dilation: int) -> Tensor:
@@ -82,11 +95,14 @@ class ConvolveByTaps(torch.autograd.Function):
         ctx.taps = list(live_taps(height, width, c, dilation, stride))
         ctx.shape, ctx.size = phases.shape, x.shape[2:]
         ctx.save_for_backward(rows, weight)
-        out = x.new_zeros(n, height, width * c)
+        out = torch.empty(  # no view is returned: what follows may work in place
+            (n, c, height, width), dtype=x.dtype, memory_format=torch.channels_last
+        ).zero_()
+        out_rows = out.permute(0, 2, 3, 1).view(n, height, width * c)
         for i, j, phase, seen, reached in ctx.taps:
-            part = out[reached]
+            part = out_rows[reached]
             part.addcmul_(rows[phase][seen], _repeated(weight[:, 0, i, j], part))
-        return out.view(n, height, width, c).permute(0, 3, 1, 2)  # (N, C, H / s, W / s)
+        return out  # (N, C, H / s, W / s)
 
     @staticmethod
     @once_differentiable

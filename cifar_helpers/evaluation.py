@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from cifar_helpers.data import CLASSES, MEAN, LabelledImages
-from cifar_helpers.model import predict
+from cifar_helpers.model import predict, whole_number
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,8 +221,7 @@ def most_confident_mistakes(predictions: Predictions, count: int = 16) -> Tensor
 
     At most `count` of them, as an int64 tensor; ties keep the order of the images.
     """
-    if count < 1:
-        raise ValueError(f"count must be at least 1, got {count}")
+    count = whole_number("count", count)
     wrong = (~predictions.correct).nonzero().flatten()  # (number of mistakes,)
     order = predictions.confidence[wrong].argsort(descending=True, stable=True)
     return wrong[order[:count]]
@@ -236,8 +235,7 @@ def most_confused_pairs(
     At most `count` of them, the most frequent first; pairs that never occur are left
     out.
     """
-    if count < 1:
-        raise ValueError(f"count must be at least 1, got {count}")
+    count = whole_number("count", count)
     matrix = confusion_matrix(predictions)  # (K, K)
     np.fill_diagonal(matrix, 0)
     order = np.argsort(-matrix, axis=None, kind="stable")[:count]
@@ -272,8 +270,7 @@ def calibration(predictions: Predictions, bins: int = 15) -> Calibration:
     images in each bin (Guo et al. 2017, "On Calibration of Modern Neural Networks",
     equation 3), in percent.
     """
-    if bins < 1:
-        raise ValueError(f"bins must be at least 1, got {bins}")
+    bins = whole_number("bins", bins)
     edges = torch.linspace(0, 1, bins + 1, dtype=torch.float64)
     confidence = predictions.confidence.double()  # (N,)
     place = torch.bucketize(confidence, edges[1:-1])  # (N,) index of the bin
@@ -353,6 +350,8 @@ def patch_masks(height: int, width: int, patch: int, stride: int) -> Tensor:
 
     The last row and column of the grid touch the border whatever the stride.
     """
+    patch = whole_number("patch", patch, least=None)
+    stride = whole_number("stride", stride, least=None)
     if not 1 <= patch <= min(height, width):
         limit = min(height, width)
         raise ValueError(f"patch must lie between 1 and {limit} pixels, got {patch}")
@@ -386,6 +385,10 @@ def occlusion_map(
     class. Source: Zeiler & Fergus 2014, "Visualizing and Understanding Convolutional
     Networks", section 4.2.
     """
+    if not isinstance(image, Tensor):
+        kind = type(image).__name__
+        raise TypeError(f"image must be a tensor, such as test.images[0], got {kind}")
+    label = whole_number("label", label, least=None)
     if image.ndim != 3 or image.shape[0] != 3 or image.dtype != torch.uint8:
         raise ValueError(
             f"image must be uint8 of shape (3, H, W), got {image.dtype} "

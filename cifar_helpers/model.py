@@ -3,6 +3,8 @@
 import copy
 import itertools
 import math
+import operator
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -51,7 +53,8 @@ class NetConfig:
     """Sizes and switches of `CIFAR10Net`; the defaults make the baseline.
 
     A part named in `without` is replaced by the cheapest thing that makes the sizes fit
-    (see `ShapeAdapter`). Impossible values raise ValueError with the reason.
+    (see `ShapeAdapter`). Impossible values raise ValueError with the reason; dilations
+    that reach beyond the maps of a 32 x 32 image from every place give a warning.
     """
 
     classes: int = 10
@@ -99,6 +102,7 @@ class NetConfig:
                     f"fit together; {getattr(self, name)} does not"
                 )
         self._check_channels()
+        self._warn_of_dead_taps(finest)
 
     def _check_channels(self):
         """Raise ValueError unless groups and units fit the channels."""
@@ -142,6 +146,24 @@ class NetConfig:
     def raised_stride(self) -> int:
         """How much smaller than the finest maps these are."""
         return self.far_stride if self.from_attention else 1
+
+    def _warn_of_dead_taps(self, finest: int):
+        """Warn of taps that meet nothing but padding on their maps."""
+        deep = finest // self.far_stride if self.far_step == "first" else finest
+        for name, part, size, stride in (
+            ("near_dilations", "dilated_near", finest, 1),
+            ("far_dilations", "dilated_far", deep, 1),
+            ("rates", "aspp", finest // self.raised_stride, self.aspp_stride),
+        ):
+            last = (size - 1) // stride * stride  # row at which a filter is put last
+            beyond = [d for d in getattr(self, name) if d > last]
+            if beyond and part not in self.without:
+                warnings.warn(
+                    f"{name} {beyond} are too large for maps of {size} x {size} pixels "
+                    "and these strides: some of their weights never see the image and "
+                    f"learn nothing. Take {name} of at most {last}, or smaller strides",
+                    stacklevel=4,
+                )
 
 
 RULES = {  # what each entry of a NetConfig may be
@@ -281,6 +303,8 @@ def check_images(images: Tensor, size_step: int = 1) -> None:
             f"the network takes normalized float images, not {images.dtype}; "
             "use `predict(model, images)` for raw uint8 images"
         )
+    if torch.jit.is_tracing():  # shapes are tensors there, and no error could be kept
+        return
     if images.ndim != 4 or images.shape[1] != 3:
         raise ValueError(
             f"images must be (N, 3, 32, 32), not {tuple(images.shape)}; "
@@ -313,27 +337,64 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
 def predict(model: nn.Module, images: Tensor, batch_size: int | None = None) -> Tensor:
     """Log-probabilities (N, classes), on the CPU, of uint8 images (N, 3, 32, 32).
 
-    Normalizes, moves to the model's device, and runs in evaluation mode; the model's
-    own mode is as before afterwards. `batch_size` changes the speed, not the answers;
-    None takes 100 on a CPU, whose caches are small, and 1,000 elsewhere. Raises
-    TypeError for anything but uint8 tensors, ValueError for another shape.
+    Normalizes, moves to the model's device and number format, and runs in evaluation
+    mode; the model's own mode is as before afterwards. `batch_size` changes the speed,
+    not the answers; None takes 100 on a CPU, whose caches are small, and 1,000
+    elsewhere. Raises TypeError for anything but uint8 tensors, ValueError for another
+    shape.
     """
-    if not isinstance(images, Tensor) or images.dtype != torch.uint8:
-        got = getattr(images, "dtype", type(images).__name__)
-        raise TypeError(f"predict takes a torch tensor of raw uint8 images, not {got}")
-    held = itertools.chain(model.parameters(), model.buffers())
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"predict takes a torch.nn.Module, not {model!r}")
+    check_raw_images(images)
+    held = list(itertools.chain(model.parameters(), model.buffers()))
     device = next((tensor.device for tensor in held), torch.device("cpu"))
+    formats = (tensor.dtype for tensor in held if tensor.is_floating_point())
+    dtype = next(formats, torch.float32)
     if batch_size is None:
         batch_size = 100 if device.type == "cpu" else 1000
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, not {batch_size}")
+    batch_size = whole_number("batch_size", batch_size)
     outputs = []
     with evaluation_mode(model):
         for batch in images.split(batch_size):
-            inputs = normalize(batch.to(device))  # (B, 3, 32, 32)
+            inputs = normalize(batch.to(device)).to(dtype)  # (B, 3, 32, 32)
             inputs = inputs.contiguous(memory_format=torch.channels_last)
             outputs.append(model(inputs).float().cpu())  # (B, classes)
     return torch.cat(outputs)  # (N, classes)
+
+
+def check_raw_images(images: Tensor) -> None:
+    """Raise TypeError or ValueError unless `images` is a uint8 (N, 3, H, W) batch."""
+    if not isinstance(images, Tensor) or images.dtype != torch.uint8:
+        kind = type(images)
+        got, remedy = f"{kind.__module__}.{kind.__qualname__}", "see torchvision.io"
+        if isinstance(images, Tensor):
+            got, remedy = images.dtype, "normalized floats go into model(images) itself"
+        elif kind.__module__ == "numpy":
+            got, remedy = f"NumPy's {images.dtype}", "use torch.from_numpy(images)"
+        elif kind.__module__.startswith("PIL."):
+            remedy = "use torchvision.transforms.functional.pil_to_tensor(image)[None]"
+        elif kind in (list, tuple):
+            remedy = "join the tensors of single images with torch.stack(images)"
+        raise TypeError(
+            f"predict takes a torch tensor of raw uint8 images, not {got}: {remedy}"
+        )
+    if images.ndim != 4 or images.shape[1] != 3:
+        raise ValueError(
+            f"images must be (N, 3, H, W), not {tuple(images.shape)}; a single image "
+            "needs a batch dimension, images[None]; channels at the end go to their "
+            "place with images.permute(0, 3, 1, 2)"
+        )
+
+
+def whole_number(name: str, value, least: int | None = 1) -> int:
+    """`value` as an int. TypeError unless it is whole, ValueError below `least`."""
+    try:
+        value = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be a whole number, not {value!r}") from None
+    if least is not None and value < least:
+        raise ValueError(f"{name} must be at least {least}, not {value}")
+    return value
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -2,17 +2,19 @@
 
 `<name>.safetensors` holds the tensors of the network's `state_dict` (no pickle: loading
 runs no code), `<name>.json` the card (network, recipe, seed, sizes, accuracy, data,
-hardware, versions, time), `<name>.csv` one row per epoch.
+hardware, versions, time, the weights' SHA-256), `<name>.csv` one row per epoch.
 """
 
 import csv
+import hashlib
 import json
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save
 
 from cifar_helpers import runtime
 from cifar_helpers.model import (
@@ -35,18 +37,21 @@ def save_run(folder, name: str, model: CIFAR10Net, history: list[dict], card: di
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    tensors = {key: value.contiguous() for key, value in model.state_dict().items()}
+    weights = save(tensors)
     card = {
         "name": name,
         "config": as_json(asdict(model.config)),
         "parameters": count_parameters(model),
         "multiply_adds": count_multiply_adds(model),
         **card,
+        "weights_sha256": hashlib.sha256(weights).hexdigest(),
     }
-    tensors = {key: value.contiguous() for key, value in model.state_dict().items()}
-    save_file(tensors, folder / f"{name}.safetensors")
+    (folder / f"{name}.safetensors").write_bytes(weights)
     (folder / f"{name}.json").write_text(json.dumps(card, indent=2) + "\n")
+    columns = dict.fromkeys(chain(*reversed(history)))  # those of the last row first
     with open(folder / f"{name}.csv", "w", newline="") as file:
-        writer = csv.DictWriter(file, history[-1].keys(), lineterminator="\n")
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(history)
     return card
@@ -68,9 +73,11 @@ def read_history(path: str | Path) -> list[dict]:
 def load_pretrained(name: str, device: str | torch.device = "cpu") -> CIFAR10Net:
     """The shipped network `name` in evaluation mode, built from its card.
 
-    Raises ValueError for a name that is not shipped (the message lists those that are)
-    and WeightsDamaged for a file that is torn or does not fit its card.
+    `device` is a name for `cifar_helpers.runtime.pick_device`. Raises ValueError for a
+    name that is not shipped (the message lists those that are) or a device that is not
+    there, and WeightsDamaged for a file that is torn, changed or does not fit its card.
     """
+    device = runtime.pick_device(device)
     card = load_card(name)
     try:
         model = CIFAR10Net(NetConfig(**card["config"]))
@@ -78,8 +85,12 @@ def load_pretrained(name: str, device: str | torch.device = "cpu") -> CIFAR10Net
         raise WeightsDamaged(f"{name}.json describes no network: {error!r}") from error
     path = runtime.WEIGHTS / f"{name}.safetensors"
     try:
-        model.load_state_dict(load_file(path))
-    except (OSError, SafetensorError, RuntimeError) as error:
+        weights = path.read_bytes()
+        found = hashlib.sha256(weights).hexdigest()
+        if card.get("weights_sha256", found) != found:
+            raise ValueError(f"its SHA-256 is {found}, not {card['weights_sha256']}")
+        model.load_state_dict(load(weights))
+    except (OSError, SafetensorError, RuntimeError, ValueError) as error:
         raise WeightsDamaged(
             f"{path.name} is damaged or does not fit {name}.json: {error}. "
             "Get the file again, or install the package again."

@@ -95,6 +95,47 @@ def test_depthwise_runs_under_autocast(dilation, stride):
     torch.testing.assert_close(layer.weight.grad, wanted, rtol=0.05, atol=0.5)
 
 
+WAYS = [(1, 1), (2, 1), (8, 1), (4, 2)]  # plain, on sub-grids, and twice by taps
+
+
+@pytest.mark.parametrize("dilation, stride", WAYS)
+@pytest.mark.parametrize(
+    "x",
+    [
+        torch.zeros(2, 8, 16, 16),  # two times as many channels
+        torch.zeros(2, 2, 16, 16),
+        torch.zeros(8, 16, 16),
+        torch.zeros(16, 16),
+        torch.zeros(2, 4, 16, 16, dtype=torch.float64),
+        torch.zeros(2, 4, 16, 16, dtype=torch.bfloat16),
+    ],
+    ids=lambda x: f"{tuple(x.shape)} {x.dtype}",
+)
+def test_depthwise_refuses_what_conv2d_refuses(x, dilation, stride):
+    layer, d = DepthwiseConv2d(4, dilation, stride), dilation
+    plain = torch.nn.Conv2d(4, 4, 3, stride, d, d, groups=4, bias=False)
+    with pytest.raises(RuntimeError) as expected:
+        plain(x)
+    with pytest.raises(RuntimeError) as failure:
+        layer(x)
+    assert str(failure.value) == str(expected.value)
+
+
+@pytest.mark.parametrize("dilation, stride", WAYS)
+def test_depthwise_takes_a_single_map(dilation, stride):
+    layer, x = DepthwiseConv2d(4, dilation, stride), torch.randn(4, 16, 16)
+    torch.testing.assert_close(layer(x), layer(x[None])[0])
+
+
+@pytest.mark.parametrize("dilation, stride", WAYS)
+def test_what_follows_may_work_in_place(dilation, stride):
+    layer = DepthwiseConv2d(4, dilation, stride).double()
+    x = maps(2, 4, 16, 16).requires_grad_()
+    wanted = torch.autograd.grad(layer(x).relu().sum(), (x, layer.weight))
+    got = torch.autograd.grad(torch.relu_(layer(x)).sum(), (x, layer.weight))
+    torch.testing.assert_close(got, wanted)
+
+
 def test_quick_ways_are_taken_on_a_cpu(monkeypatch):
     """Otherwise the comparisons above would compare conv2d with itself."""
     taken = []

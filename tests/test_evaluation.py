@@ -273,8 +273,10 @@ def test_most_confused_pairs():
 
 @pytest.mark.parametrize("function", ["most_confident_mistakes", "most_confused_pairs"])
 def test_wrong_count(predictions, function):
-    with pytest.raises(ValueError, match="count must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="count must be at least 1, not 0"):
         getattr(evaluation, function)(predictions, count=0)
+    with pytest.raises(TypeError, match="count must be a whole number, not 2.5"):
+        getattr(evaluation, function)(predictions, count=2.5)
 
 
 @pytest.mark.parametrize("bins", [1, 4, 15])
@@ -311,6 +313,8 @@ def test_calibration_of_four_images():
     assert result.expected_calibration_error_percent == pytest.approx(100 * error)
     with pytest.raises(ValueError, match="bins must be at least 1"):
         evaluation.calibration(predictions, bins=0)
+    with pytest.raises(TypeError, match="bins must be a whole number, not '15'"):
+        evaluation.calibration(predictions, bins="15")
 
 
 def test_temperature_finds_back_what_was_done(predictions):
@@ -434,3 +438,28 @@ def test_occlusion_refuses_wrong_input(model, data, change, message):
     options = {"image": data.images[0], "label": 0, **change}
     with pytest.raises(ValueError, match=message):
         evaluation.occlusion_map(model, **options)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"image": np.zeros((3, 32, 32), np.uint8)}, "must be a tensor.*got ndarray"),
+        ({"label": "cat"}, "label must be a whole number, not 'cat'"),
+        ({"label": 3.0}, "label must be a whole number, not 3.0"),
+        ({"patch": 6.0}, "patch must be a whole number, not 6.0"),
+        ({"stride": "2"}, "stride must be a whole number, not '2'"),
+    ],
+)
+def test_occlusion_names_the_wrong_type(model, data, change, message):
+    options = {"image": data.images[0], "label": 0, **change}
+    with pytest.raises(TypeError, match=message):
+        evaluation.occlusion_map(model, **options)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_models_of_another_number_format_are_evaluated(model, data, dtype):
+    expected = collect_predictions(model, data).log_probabilities
+    got = collect_predictions(model.to(dtype), data).log_probabilities
+    assert got.dtype == torch.float32
+    share = max(torch.finfo(dtype).eps, 1e-6)
+    torch.testing.assert_close(got, expected, rtol=30 * share, atol=30 * share)

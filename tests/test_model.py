@@ -3,14 +3,18 @@
 import inspect
 import json
 import re
+import warnings
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
+from torchvision.transforms.functional import pil_to_tensor
 
-from cifar_helpers.data import MEAN, STD
+from cifar_helpers.data import MEAN, STD, load_cifar10
 from cifar_helpers.depthwise import DepthwiseConv2d
 from cifar_helpers.model import (
     PARAMETER_BUDGET,
@@ -22,6 +26,7 @@ from cifar_helpers.model import (
     predict,
     table_of_sizes,
 )
+from cifar_helpers.pretrained import load_pretrained
 from cifar_helpers.recipes import PRESETS
 
 NARROW = {
@@ -142,7 +147,13 @@ def by_hand(c):
     return parts | {part: replacements[part] for part in c.without}
 
 
-HALF_SIZE = {"initial_stride": 2, "far_stride": 1, "aspp_stride": 2}
+HALF_SIZE = {
+    "initial_stride": 2,
+    "far_stride": 1,
+    "aspp_stride": 2,
+    "far_dilations": (4, 8),
+    "rates": (3, 6, 9),
+}
 EVERY_SWITCH = [NetConfig(without=without) for without in SWITCHES]
 
 
@@ -389,6 +400,51 @@ def test_far_taps_are_dead_on_a_small_map(dilation, live):
     assert taps_that_learn(layer, torch.randn(2, 4, 8, 8)).sum() == live
 
 
+def every_tap_learns(size, dilation, stride):
+    plain = nn.Conv2d(1, 1, 3, stride, dilation, dilation, bias=False)
+    return bool(taps_that_learn(plain, torch.ones(1, 1, size, size)).all())
+
+
+@pytest.mark.parametrize("initial_stride", [1, 2, 4, 8])
+@pytest.mark.parametrize("aspp_stride", [1, 2, 4, 8, 32])
+def test_dilations_beyond_the_maps_are_warned_of(initial_stride, aspp_stride):
+    size = 32 // initial_stride
+    if size % aspp_stride:
+        return
+    strides = {"initial_stride": initial_stride, "aspp_stride": aspp_stride}
+    for d in (1, 2, 3, 4, 6, 7, 8, 12, 14, 15, 16, 18, 24, 28, 30, 31, 32, 40):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            NetConfig(
+                near_dilations=(1, d), far_dilations=(1, 1), rates=(d,), **strides
+            )
+        said = [str(warning.message).split()[0] for warning in caught]
+        expected = ["near_dilations"] * (not every_tap_learns(size, d, 1))
+        expected += ["rates"] * (not every_tap_learns(size, d, aspp_stride))
+        expected += ["far_dilations"] * (size == 1)
+        assert sorted(said) == sorted(expected), (size, d)
+
+
+def test_warning_of_dead_taps_says_what_to_change():
+    with pytest.warns(UserWarning) as caught:
+        NetConfig(initial_stride=4, far_stride=1, aspp_stride=2)
+    assert [str(warning.message) for warning in caught] == [
+        "far_dilations [8, 16] are too large for maps of 8 x 8 pixels and these "
+        "strides: some of their weights never see the image and learn nothing. Take "
+        "far_dilations of at most 7, or smaller strides",
+        "rates [12, 18] are too large for maps of 8 x 8 pixels and these strides: some "
+        "of their weights never see the image and learn nothing. Take rates of at most "
+        "6, or smaller strides",
+    ]
+    assert caught[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        parts = ("dilated_far", "aspp")
+        NetConfig(initial_stride=4, far_stride=1, aspp_stride=2, without=parts)
+        for config, _ in PRESETS.values():
+            NetConfig(**vars(config))
+
+
 # ---- configuration -------------------------------------------------------------------
 
 
@@ -471,10 +527,17 @@ def test_impossible_values_are_explained(changes, reason):
     [
         {"far_stride": 1, "aspp_stride": 1},
         {"near_pairs": 2, "far_pairs": 3},
-        {"far_stride": 16, "aspp_stride": 32},
+        {"far_stride": 16, "aspp_stride": 32, "rates": ()},
         {"far_stride": 4, "aspp_stride": 2, "residual": False},
         HALF_SIZE,
-        {"initial_stride": 8, "far_stride": 2, "aspp_stride": 4},
+        {
+            "initial_stride": 8,
+            "far_stride": 2,
+            "aspp_stride": 4,
+            "near_dilations": (1, 2),
+            "far_dilations": (2, 3),
+            "without": ("aspp",),
+        },
         {"rates": (), "near_dilations": (1, 1)},
         {"attention_reduction": 1000, "classes": 3},
         {"unit": "gated", "channels": 32, "hidden_channels": 40, "residual": False},
@@ -615,8 +678,31 @@ def test_predict_takes_a_model_without_parameters():
     assert flat.shape == (3, 3072)
     with pytest.raises(ValueError, match="batch_size must be at least 1, not 0"):
         predict(nn.Flatten(), images, batch_size=0)
-    with pytest.raises(TypeError, match="torch tensor of raw uint8 images, not uint8"):
-        predict(nn.Flatten(), images.numpy())
+
+
+@pytest.mark.parametrize("batch_size", [2, np.int64(2), torch.tensor(2)], ids=repr)
+def test_predict_takes_any_whole_batch_size(batch_size):
+    images = raw_images(3)
+    whole = predict(nn.Flatten(), images)
+    assert torch.equal(predict(nn.Flatten(), images, batch_size), whole)
+
+
+@pytest.mark.parametrize("batch_size", ["8", 2.5, (4,)], ids=repr)
+def test_predict_names_a_batch_size_that_is_no_number(batch_size):
+    with pytest.raises(TypeError, match="batch_size must be a whole number, not "):
+        predict(nn.Flatten(), raw_images(3), batch_size)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_predict_takes_the_number_format_of_the_model(dtype):
+    images = load_cifar10(source="sample").test.images[:40]
+    expected = predict(load_pretrained("cpu"), images)
+    model = load_pretrained("cpu").to(dtype)
+    got = predict(model, images)
+    assert got.dtype == torch.float32
+    assert {p.dtype for p in model.parameters()} == {dtype}
+    share = max(torch.finfo(dtype).eps, 1e-6)
+    torch.testing.assert_close(got.exp(), expected.exp(), rtol=0, atol=10 * share)
 
 
 def test_predict_restores_the_mode_after_an_error():
@@ -628,7 +714,22 @@ def test_predict_restores_the_mode_after_an_error():
 
 def test_predict_takes_raw_images_only():
     model = CIFAR10Net(NetConfig(**NARROW))
-    with pytest.raises(TypeError, match="raw uint8 images, not torch.float32"):
-        predict(model, torch.zeros(2, 3, 32, 32))
-    with pytest.raises(ValueError, match=r"must be \(N, 3, H, W\)"):
-        predict(model, raw_images(1)[0])
+    picture = Image.new("RGB", (32, 32))
+    for images, message in (
+        (torch.zeros(2, 3, 32, 32), "not torch.float32: normalized floats go into mod"),
+        (raw_images(2).long(), "not torch.int64: "),
+        (raw_images(2).numpy(), r"not NumPy's uint8: use torch.from_numpy\(images\)"),
+        (np.zeros((2, 3, 32, 32)), "not NumPy's float64: "),
+        (list(raw_images(2)), r"not builtins.list: .* torch.stack\(images\)"),
+        (picture, r"not PIL.Image.Image: use .*pil_to_tensor\(image\)\[None\]"),
+        ("cat.png", "not builtins.str: see torchvision.io"),
+        (None, "not builtins.NoneType"),
+    ):
+        with pytest.raises(TypeError, match=f"torch tensor of raw uint8 .*{message}"):
+            predict(model, images)
+    for images in (raw_images(1)[0], raw_images(2).permute(0, 2, 3, 1)):
+        with pytest.raises(ValueError, match=r"must be \(N, 3, H, W\), not .*permute"):
+            predict(model, images)
+    with pytest.raises(TypeError, match="takes a torch.nn.Module, not 'cpu'"):
+        predict("cpu", raw_images(2))
+    assert predict(model, pil_to_tensor(picture)[None]).shape == (1, 10)

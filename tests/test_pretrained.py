@@ -1,6 +1,7 @@
 """Weights, card and history: written, read, and what is really shipped."""
 
 import csv
+import hashlib
 import json
 import os
 
@@ -63,6 +64,23 @@ def test_history_leaves_out_empty_cells(tmp_path):
     assert second == {"epoch": 2, "train_loss": 2.0, "validation_loss": 1.9}
 
 
+def test_history_may_lose_a_column_on_the_way(tmp_path):
+    """A run that goes on without its validation part still gives three files."""
+    history = [
+        {"epoch": 1, "train_loss": 2.5, "validation_loss": 2.0},
+        {"epoch": 2, "train_loss": 2.0},
+    ]
+    save_run(tmp_path, "run", CIFAR10Net(NetConfig(**NARROW)), history, {})
+    assert read_history(tmp_path / "run.csv") == history
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file modes of POSIX")
+def test_files_are_readable_as_other_new_files_are(tmp_path):
+    (tmp_path / "other").touch()
+    save_run(tmp_path, "run", CIFAR10Net(NetConfig(**NARROW)), [{"epoch": 1}], {})
+    assert len({path.stat().st_mode for path in tmp_path.iterdir()}) == 1
+
+
 # ---- weights files -------------------------------------------------------------------
 
 
@@ -123,9 +141,35 @@ def put_other_names(path):
     save_file({"weight": torch.zeros(3)}, path)
 
 
+def forget_checksum(path):
+    card = path.with_suffix(".json")
+    facts = json.loads(card.read_text())
+    del facts["weights_sha256"]
+    card.write_text(json.dumps(facts))
+
+
+def put_other_shapes_without_checksum(path):
+    put_other_shapes(path)
+    forget_checksum(path)
+
+
+def put_other_names_without_checksum(path):
+    put_other_names(path)
+    forget_checksum(path)
+
+
+def flip_a_bit(path, place=-1):
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(data)
+
+
 @pytest.mark.parametrize(
     "damage",
     [
+        put_other_shapes_without_checksum,
+        put_other_names_without_checksum,
+        flip_a_bit,
         truncate,
         empty,
         fill_with_text,
@@ -139,6 +183,34 @@ def test_damaged_weights_are_explained(shipped, tmp_path, damage):
     with pytest.raises(WeightsDamaged, match=r"one\.safetensors is damaged or does"):
         load_pretrained("one")
     load_pretrained("two")  # the other file is as good as before
+
+
+def test_any_flipped_bit_is_noticed(shipped, tmp_path):
+    path = tmp_path / "one.safetensors"
+    whole = path.read_bytes()
+    for place in range(0, len(whole), len(whole) // 50):
+        flip_a_bit(path, place)
+        with pytest.raises(WeightsDamaged, match="its SHA-256 is [0-9a-f]{64}, not "):
+            load_pretrained("one")
+        path.write_bytes(whole)
+    load_pretrained("one")
+
+
+def test_cards_without_a_checksum_are_read(shipped, tmp_path):
+    forget_checksum(tmp_path / "one.safetensors")
+    assert load_pretrained("one").config == shipped["one"].config
+
+
+def test_saving_again_renews_the_checksum(shipped, tmp_path):
+    stale = load_card("two")
+    save_run(tmp_path, "one", shipped["one"], [{"epoch": 1}], stale)
+    data = (tmp_path / "one.safetensors").read_bytes()
+    assert load_card("one")["weights_sha256"] == hashlib.sha256(data).hexdigest()
+
+
+def test_a_device_that_is_not_there_is_named(shipped):
+    with pytest.raises(ValueError, match="device 'gpu' is not there"):
+        load_pretrained("one", "gpu")
 
 
 @pytest.mark.parametrize(
@@ -189,6 +261,12 @@ def test_shipped_network_keeps_the_promise_of_its_card(name, test_images):
         assert accuracy == pytest.approx(card["test_accuracy_percent"], abs=0.05)
     else:  # a tenth of the images: within four standard errors
         assert accuracy == pytest.approx(card["test_accuracy_percent"], abs=4)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_card_has_the_checksum_of_its_weights(name):
+    data = (runtime.WEIGHTS / f"{name}.safetensors").read_bytes()
+    assert load_card(name)["weights_sha256"] == hashlib.sha256(data).hexdigest()
 
 
 @pytest.mark.parametrize("name", SHIPPED)
