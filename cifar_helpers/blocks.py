@@ -138,6 +138,8 @@ class DilatedBlock(nn.Module):
     size. Only then a stride s is taken, by a dense convolution that looks at all pixels
     in between: with even dilations alone, even and odd rows would never meet (gridding;
     Wang et al. 2018, section 3.2), and a stride would simply drop one of them.
+    With `first_step_groups`, the step comes before the units, which then see smaller
+    and wider maps; it is 2 s x 2 s, and mixes channels of the same group only.
     Maps (N, in_channels, H, W) to (N, out_channels, H / stride, W / stride).
     """
 
@@ -150,23 +152,32 @@ class DilatedBlock(nn.Module):
         residual=True,
         pairs=1,
         unit="separable",
+        first_step_groups=None,
     ):
         super().__init__()
+        self.step_first = first_step_groups is not None
+        channels = out_channels if self.step_first else in_channels
         self.near, self.far, *more = (
-            make_unit(unit, in_channels, d, residual) for d in dilations * pairs
+            make_unit(unit, channels, d, residual) for d in dilations * pairs
         )
         self.more = nn.Sequential(*more)  # the same again, pairs - 1 times
         self.merge = nn.Identity()
         if stride > 1 or in_channels != out_channels:
             size = max(3, 2 * stride - 1)  # neighbouring patches overlap
+            padding, groups = size // 2, 1
+            if self.step_first:
+                size, padding = (2 * stride, stride // 2) if stride > 1 else (3, 1)
+                groups = first_step_groups
             self.merge = conv_norm_relu(
-                in_channels, out_channels, size, stride, padding=size // 2
+                in_channels, out_channels, size, stride, padding, groups
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.near(x)  # (N, in_channels, H, W)
-        x = self.more(self.far(x))  # (N, in_channels, H, W)
-        return self.merge(x)  # (N, out_channels, H / stride, W / stride)
+        if self.step_first:
+            x = self.merge(x)  # (N, out_channels, H / stride, W / stride)
+        x = self.near(x)  # the units keep the shape
+        x = self.more(self.far(x))
+        return x if self.step_first else self.merge(x)
 
 
 class ChannelAttention(nn.Module):
@@ -199,7 +210,7 @@ class ChannelAttention(nn.Module):
 class DeconvResidual(nn.Module):
     """Part 4: down to a coarse map, up by transposed convolution, plus a shortcut.
 
-    A strided convolution halves the map; a second one, or a gated unit, refines it. A
+    A strided convolution halves the map; further ones, or gated units, refine it. A
     transposed convolution (Zeiler et al. 2010) brings it back to the size of `detail`,
     a map from earlier, which is added to it (the long shortcut of Ronneberger et al.
     2015, with a sum, as in He et al. 2016, equation 1). The steps down and up mix all
@@ -220,14 +231,18 @@ class DeconvResidual(nn.Module):
         down_kernel=3,
         down_groups=1,
         up_groups=1,
+        refining_units=1,
     ):
         super().__init__()
         hidden = hidden_channels
         self.down = conv_norm_relu(in_channels, hidden, down_kernel, 2, 1, down_groups)
-        if unit == "gated":  # it has a shortcut of its own
-            self.refine = GatedUnit(hidden, residual=residual)
-        else:
-            self.refine = conv_norm_relu(hidden, hidden, 3, padding=1)
+        units = [
+            GatedUnit(hidden, residual=residual)  # it has a shortcut of its own
+            if unit == "gated"
+            else conv_norm_relu(hidden, hidden, 3, padding=1)
+            for _ in range(refining_units)
+        ]
+        self.refine = units[0] if refining_units == 1 else nn.Sequential(*units)
         self.add_refined = residual and unit != "gated"
         self.deconv = nn.ConvTranspose2d(
             hidden, out_channels, upscale, upscale, groups=up_groups, bias=False

@@ -66,13 +66,15 @@ class NetConfig:
     near_pairs: int = 1  # how often the first dilated block repeats its two dilations
     far_pairs: int = 1  # the same for the second
     far_stride: int = 2  # of the second dilated block: 32 x 32 -> 16 x 16
+    far_step: str = "last"  # or "first": that block works on small maps, and wide ones
     attention_reduction: int = 4  # channels per hidden unit of the attention
     rates: tuple[int, ...] = (6, 12, 18)  # dilations of the ASPP branches
     aspp_stride: int = 4  # the branches are evaluated on every 4th row and column
     unit: str = "separable"  # or "gated": of the dilated blocks and the coarsest maps
     down_kernel: int = 3  # or 4: of the deconvolution part's step down
-    down_groups: int = 1  # groups of channels that this step does not mix
+    down_groups: int = 1  # groups of channels that it, or a first step, does not mix
     up_groups: int = 1  # the same for the transposed convolution
+    refining_units: int = 1  # on the coarsest maps
     shortcut_from: str = "dilated_near"  # or "attention": the long shortcut's maps
     aspp_pooled: bool = False  # the local branch reads means, not every single pixel
     initial_dropout: float = 0.0  # probability that a feature map is dropped
@@ -89,7 +91,7 @@ class NetConfig:
         for name, size in (
             ("initial_stride", 8),
             ("far_stride", finest // 2),
-            ("aspp_stride", finest),
+            ("aspp_stride", finest // self.raised_stride),
         ):
             if size % getattr(self, name):
                 raise ValueError(
@@ -99,31 +101,47 @@ class NetConfig:
         self._check_channels()
 
     def _check_channels(self):
-        """Raise ValueError unless groups and shortcuts fit the channels."""
+        """Raise ValueError unless groups and units fit the channels."""
+        first = self.far_step == "first"
+        raised = "deep_channels" if self.from_attention else "channels"
         for groups, name in (
+            *((("down_groups", "channels"),) if first else ()),
             ("down_groups", "deep_channels"),
             ("down_groups", "hidden_channels"),
             ("up_groups", "hidden_channels"),
-            ("up_groups", "channels"),
+            ("up_groups", raised),
         ):
             channels, count = getattr(self, name), getattr(self, groups)
             if channels % count:
                 raise ValueError(
                     f"{groups} must divide {name}, {channels}; {count} does not"
                 )
-        wide, deep, hidden = self.channels, self.deep_channels, self.hidden_channels
+        wide, hidden = self.channels, self.hidden_channels
         if self.unit == "gated" and min(wide, hidden) < 32:
             raise ValueError(
                 "gated units need channels and hidden_channels of at least 32, not "
                 f"{wide} and {hidden}"
             )
-        same_size = self.far_stride == 1 and wide == deep
-        if self.shortcut_from == "attention" and not same_size:
+        if self.unit == "gated" and first and self.deep_channels < 32:
             raise ValueError(
-                'shortcut_from="attention" needs far_stride=1 and as many '
-                "deep_channels as channels, so that the maps can be added; not "
-                f"far_stride={self.far_stride}, {deep} and {wide}"
+                "gated units after a first step need deep_channels of at least 32, "
+                f"not {self.deep_channels}"
             )
+
+    @property
+    def from_attention(self) -> bool:
+        """Whether the long shortcut starts at the attention's maps."""
+        return self.shortcut_from == "attention"
+
+    @property
+    def raised_channels(self) -> int:
+        """Of the maps after the deconvolution part: those of the long shortcut."""
+        return self.deep_channels if self.from_attention else self.channels
+
+    @property
+    def raised_stride(self) -> int:
+        """How much smaller than the finest maps these are."""
+        return self.far_stride if self.from_attention else 1
 
 
 RULES = {  # what each entry of a NetConfig may be
@@ -139,6 +157,7 @@ RULES = {  # what each entry of a NetConfig may be
     "near_pairs": whole(1),
     "far_pairs": whole(1),
     "far_stride": whole(1),
+    "far_step": choice("last", "first"),
     "attention_reduction": whole(1),
     "rates": wholes(1),
     "aspp_stride": whole(1),
@@ -146,6 +165,7 @@ RULES = {  # what each entry of a NetConfig may be
     "down_kernel": choice(3, 4),
     "down_groups": whole(1),
     "up_groups": whole(1),
+    "refining_units": whole(1),
     "shortcut_from": choice("dilated_near", "attention"),
     "aspp_pooled": switch(),
     "initial_dropout": fraction(),
@@ -166,30 +186,40 @@ class CIFAR10Net(nn.Module):
         super().__init__()
         self.config = c = config or NetConfig()
         wide, deep, out = c.channels, c.deep_channels, c.out_channels
+        raised = c.raised_channels
         self.initial = InitialConvBlock(3, wide, c.initial_dropout, c.initial_stride)
         self.dilated_near = DilatedBlock(
             wide, wide, c.near_dilations, 1, c.residual, c.near_pairs, c.unit
         )
         self.dilated_far = DilatedBlock(
-            wide, deep, c.far_dilations, c.far_stride, c.residual, c.far_pairs, c.unit
+            wide,
+            deep,
+            c.far_dilations,
+            c.far_stride,
+            c.residual,
+            c.far_pairs,
+            c.unit,
+            c.down_groups if c.far_step == "first" else None,
         )
         self.attention = ChannelAttention(deep, c.attention_reduction)
         self.deconvolution = DeconvResidual(
             deep,
             c.hidden_channels,
-            wide,
-            2 * c.far_stride,
+            raised,
+            2 * c.far_stride // c.raised_stride,
             c.residual,
             c.unit,
             c.down_kernel,
             c.down_groups,
             c.up_groups,
+            c.refining_units,
         )
         self.aspp = ASPP(
-            wide, c.branch_channels, out, c.rates, c.aspp_stride, c.aspp_pooled
+            raised, c.branch_channels, out, c.rates, c.aspp_stride, c.aspp_pooled
         )
         self.head = ClassificationHead(out, c.classes, c.head_dropout)
-        self.size_step = c.initial_stride * math.lcm(2 * c.far_stride, c.aspp_stride)
+        pooled = c.raised_stride * c.aspp_stride  # ASPP's stride, in the finest maps
+        self.size_step = c.initial_stride * math.lcm(2 * c.far_stride, pooled)
         for part in c.without:
             setattr(self, part, _replacement(part, c))
 
@@ -199,7 +229,7 @@ class CIFAR10Net(nn.Module):
         detail = self.dilated_near(x)  # (N, 16, 32, 32)
         x = self.dilated_far(detail)  # (N, 64, 16, 16)
         x = self.attention(x)  # (N, 64, 16, 16)
-        if self.config.shortcut_from == "attention":
+        if self.config.from_attention:
             detail = x
         x = self.deconvolution(x, detail)  # (N, 16, 32, 32)
         x = self.aspp(x)  # (N, 96, 8, 8)
@@ -232,9 +262,10 @@ def _replacement(part: str, c: NetConfig) -> nn.Module:
     if part == "dilated_far":
         return ShapeAdapter(c.channels, c.deep_channels, 1 / c.far_stride)
     if part == "deconvolution":
-        return ShapeAdapter(c.deep_channels, c.channels, c.far_stride)
+        scale = c.far_stride // c.raised_stride
+        return ShapeAdapter(c.deep_channels, c.raised_channels, scale)
     if part == "aspp":
-        return ShapeAdapter(c.channels, c.out_channels, 1 / c.aspp_stride)
+        return ShapeAdapter(c.raised_channels, c.out_channels, 1 / c.aspp_stride)
     return nn.Identity()  # dilated_near and attention keep every size
 
 

@@ -31,6 +31,19 @@ NARROW = {
     "out_channels": 7,
 }
 GATED = PRESETS["gated"][0]  # gated units on maps of 16 x 16
+FINE = replace(  # the same units on maps of 32 x 32, then on wider ones of 16 x 16
+    GATED,
+    initial_stride=1,
+    channels=48,
+    deep_channels=80,
+    near_dilations=(2, 4),
+    far_stride=2,
+    far_step="first",
+    up_groups=8,
+    refining_units=2,
+    aspp_stride=1,
+    aspp_pooled=False,
+)
 SWITCHES = [(), *((part,) for part in PARTS[:-1]), PARTS[:-1]]
 
 
@@ -191,11 +204,43 @@ def test_gated_network_has_the_numbers_of_its_design():
     assert outputs == [(72, 16, 16)] * 5 + [(128, 8, 8), (10,)]
 
 
+def test_fine_gated_network_has_the_numbers_of_its_design():
+    """A unit of F channels, of which the first s stay: 3 F F + 6 F + 9 (F - s)."""
+    model = CIFAR10Net(FINE)
+    near, far, coarsest = 7_560, 20_256, 16_488  # of 48, 80 and 72 channels
+    assert near == 3 * 48**2 + 6 * 48 + 9 * (48 - 8)
+    assert far == 3 * 80**2 + 6 * 80 + 9 * (80 - 16)
+    parameters = {
+        "initial": 3 * 3 * 3 * 48 + 96,
+        "dilated_near": 4 * near,
+        "dilated_far": (4 * 4 * 6 * 80 + 160) + 4 * far,  # the step comes first
+        "attention": 80 * 10 + 10 + 10 * 80 + 80,
+        "deconvolution": (80 * 9 * 16 + 144) + 2 * coarsest + (72 * 10 * 4 + 160),
+        "aspp": (80 * 24 + 48) + 3 * (9 * 80 + 80 * 24 + 48) + (80 * 24 + 24)
+        + (120 * 128 + 256),
+        "head": 128 * 10 + 10,
+    }  # fmt: skip
+    rows = table_of_sizes(model)
+    assert {row["name"]: row["parameters"] for row in rows} == parameters
+    assert count_parameters(model) == sum(parameters.values()) == 198_748
+    assert count_multiply_adds(model) == 62_762_688
+    outputs = [row["output"] for row in rows]
+    assert outputs == [(48, 32, 32)] * 2 + [(80, 16, 16)] * 3 + [(128, 16, 16), (10,)]
+    block = model.dilated_far
+    units = [block.near, block.far, *block.more]
+    assert [[layer.dilation[0] for layer in unit.depthwise] for unit in units] == [
+        [1, 2, 4],
+        [1, 4, 8],
+    ] * 2
+    assert [unit.sizes for unit in units] == [[16, 16, 16, 32]] * 4
+
+
 @pytest.mark.parametrize("size", [24, 32])
-def test_gated_network_stays_channels_last(size):
+@pytest.mark.parametrize("config", [GATED, FINE], ids=["coarse", "fine"])
+def test_gated_network_stays_channels_last(size, config):
     """From the first map to the pyramid's input, and in the gradients of all these."""
     last = {"memory_format": torch.channels_last}
-    model, spoilt = CIFAR10Net(GATED).to(**last), []
+    model, spoilt = CIFAR10Net(config).to(**last), []
 
     def note(name, value):
         if not value.is_contiguous(**last):
@@ -394,13 +439,23 @@ def test_far_taps_are_dead_on_a_small_map(dilation, live):
             "shortcut_from must be one of .*initial",
         ),
         (
-            {"shortcut_from": "attention", "deep_channels": 16},
-            "needs far_stride=1 .*; not far_stride=2, 16 and 16",
+            {"shortcut_from": "attention", "up_groups": 3, "hidden_channels": 9},
+            "up_groups must divide deep_channels, 64; 3 does not",
         ),
         (
-            {"shortcut_from": "attention", "far_stride": 1},
-            "as many deep_channels as channels, .*; not far_stride=1, 64 and 16",
+            {"shortcut_from": "attention", "aspp_stride": 32},
+            "aspp_stride must divide 16, .*; 32 does not",
         ),
+        ({"far_step": "middle"}, "far_step must be one of .*middle"),
+        (
+            {"far_step": "first", "down_groups": 8, "channels": 12},
+            "down_groups must divide channels, 12; 8 does not",
+        ),
+        (
+            {"far_step": "first", "unit": "gated", "channels": 32, "deep_channels": 24},
+            "gated units after a first step need deep_channels of .* 32, not 24",
+        ),
+        ({"refining_units": 0}, "refining_units must be a whole number"),
         ({"aspp_pooled": 1}, "aspp_pooled must be True or False, not 1"),
     ],
     ids=str,
@@ -425,6 +480,12 @@ def test_impossible_values_are_explained(changes, reason):
         {"down_kernel": 4, "aspp_pooled": True},
         {"channels": 6, "hidden_channels": 9, "down_groups": 3, "up_groups": 3},
         {"channels": 6, "far_stride": 1, "shortcut_from": "attention"},
+        {"shortcut_from": "attention", "far_stride": 4, "aspp_stride": 2},
+        {"shortcut_from": "attention", "without": ("deconvolution",)},
+        {"shortcut_from": "attention", "without": ("aspp",), "aspp_stride": 2},
+        {"far_step": "first", "far_stride": 4, "refining_units": 3},
+        {"far_step": "first", "far_stride": 1},
+        {"far_step": "first", "without": ("dilated_far",)},
         {"initial_dropout": 0.5, "head_dropout": 0.5},
     ],
     ids=str,
@@ -468,7 +529,9 @@ def test_long_shortcut_comes_from_where_it_says(source):
     assert seen["detail"] is seen[source]
 
 
-@pytest.mark.parametrize("config", [NetConfig(), GATED], ids=["default", "gated"])
+@pytest.mark.parametrize(
+    "config", [NetConfig(), GATED, FINE], ids=["default", "gated", "fine"]
+)
 def test_every_parameter_of_the_network_learns(config):
     model = CIFAR10Net(config)
     output = model(torch.randn(8, 3, 32, 32))
