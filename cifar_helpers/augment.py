@@ -87,7 +87,8 @@ def _grey(images: Tensor) -> Tensor:
         return images.new_zeros(1, 1, 1, 1)
     if images.shape[1] != len(MEAN):
         return images.new_full((1, 1, 1, 1), 128)
-    return images.new_tensor([round(255 * mean) for mean in MEAN]).view(1, -1, 1, 1)
+    colours = [images.new_full((1, 1, 1, 1), round(255 * mean)) for mean in MEAN]
+    return torch.cat(colours, dim=1)  # a tensor of a list would make a GPU wait
 
 
 def mixup(

@@ -18,6 +18,7 @@ class Muon(torch.optim.Optimizer):
         M <- momentum M + g
         W <- (1 - r w) W - r sqrt(max(1, m / n)) orthogonalize(momentum M + g)
 
+    Matrices of one shape are made orthogonal together: a GPU is told once for all.
     Groups with `orthogonal=False` (vectors, depthwise filters) follow SGD with Nesterov
     momentum instead; their decay is added to the gradient, as in `torch.optim.SGD`.
     `torch.optim.Muon` takes matrices only, and computes in bfloat16, which many CPUs
@@ -43,48 +44,58 @@ class Muon(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            update = self._orthogonal_step if group["orthogonal"] else self._plain_step
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    update(parameter, parameter.grad, group)
+            parameters = [p for p in group["params"] if p.grad is not None]
+            if parameters:
+                update = self._orthogonal_step if group["orthogonal"] else self._step
+                update(parameters, [p.grad for p in parameters], group)
         return loss
 
-    def _orthogonal_step(self, parameter: Tensor, gradient: Tensor, group) -> None:
-        update = self._nesterov(parameter, gradient, group)
-        matrix = orthogonalize(update.reshape(len(update), -1))
-        rows, columns = matrix.shape
-        parameter.mul_(1 - group["lr"] * group["weight_decay"])
-        rate = group["lr"] * math.sqrt(max(1.0, rows / columns))
-        parameter.sub_(matrix.view_as(parameter), alpha=rate)
+    def _orthogonal_step(self, parameters, gradients, group) -> None:
+        updates = self._nesterov(parameters, gradients, group)
+        torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+        by_shape = {}
+        for parameter, update in zip(parameters, updates, strict=True):
+            matrix = update.reshape(len(update), -1)
+            by_shape.setdefault(matrix.shape, []).append((parameter, matrix))
+        for (rows, columns), pairs in by_shape.items():  # each shape's all at once
+            matrices = orthogonalize(torch.stack([matrix for _, matrix in pairs]))
+            rate = group["lr"] * math.sqrt(max(1.0, rows / columns))
+            for (parameter, _), matrix in zip(pairs, matrices, strict=True):
+                parameter.sub_(matrix.view_as(parameter), alpha=rate)
 
-    def _plain_step(self, parameter: Tensor, gradient: Tensor, group) -> None:
-        gradient = gradient.add(parameter, alpha=group["weight_decay"])
-        update = self._nesterov(parameter, gradient, group)
-        parameter.sub_(update, alpha=group["lr"])
+    def _step(self, parameters, gradients, group) -> None:
+        decayed = torch._foreach_add(gradients, parameters, alpha=group["weight_decay"])
+        updates = self._nesterov(parameters, decayed, group)
+        torch._foreach_add_(parameters, updates, alpha=-group["lr"])
 
-    def _nesterov(self, parameter: Tensor, gradient: Tensor, group) -> Tensor:
-        state = self.state[parameter]
-        if "momentum" not in state:
-            state["momentum"] = torch.zeros_like(parameter)
-        average = state["momentum"].mul_(group["momentum"]).add_(gradient)
-        return gradient.add(average, alpha=group["momentum"])
+    def _nesterov(self, parameters, gradients, group) -> list[Tensor]:
+        for parameter in parameters:
+            if "momentum" not in self.state[parameter]:
+                self.state[parameter]["momentum"] = torch.zeros_like(parameter)
+        averages = [self.state[parameter]["momentum"] for parameter in parameters]
+        torch._foreach_mul_(averages, group["momentum"])
+        torch._foreach_add_(averages, gradients)
+        return torch._foreach_add(gradients, averages, alpha=group["momentum"])
 
 
 def orthogonalize(matrix: Tensor, steps: int = 4) -> Tensor:
     """Nearly U V^T, where the m x n `matrix` is U S V^T: singular values near one.
+
+    Several matrices (count, m, n) are treated each by itself.
 
     A polynomial of odd degree acts on the singular values alone; four rounds of this
     one bring those above a hundredth of the norm to between about 0.5 and 1.3
     (Newton-Schulz iteration with the coefficients of Jordan et al. 2024).
     """
     a, b, c = 3.4445, -4.7750, 2.0315
-    tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.T if tall else matrix
-    x = x / (x.norm() + 1e-7)  # all singular values are at most one
+    tall = matrix.shape[-2] > matrix.shape[-1]
+    x = matrix.mT if tall else matrix
+    norm = torch.linalg.vector_norm(x, dim=(-2, -1), keepdim=True)
+    x = x / (norm + 1e-7)  # all singular values are at most one
     for _ in range(steps):
-        square = x @ x.T
+        square = x @ x.mT
         x = a * x + (b * square + c * square @ square) @ x
-    return x.T if tall else x
+    return x.mT if tall else x
 
 
 def make_optimizer(model: nn.Module, recipe) -> torch.optim.Optimizer:

@@ -64,6 +64,7 @@ class Trainer:
             multi_avg_fn=self.move_average,
             use_buffers=True,  # batch norm's statistics belong to the weights
         )
+        self.held = [_floats_and_counts(m) for m in (self.averaged.module, model)]
         self.frozen = [m for m in model.modules() if is_frozen(m)]
         self.optimizer = make_optimizer(model, recipe)
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(
@@ -79,6 +80,20 @@ class Trainer:
             self.dtype = getattr(torch, recipe.precision)
         self.step = 0
         self.epoch = None  # of the epoch that runs: what `begin_epoch` makes
+
+    @torch.no_grad()
+    def update_average(self) -> None:
+        """Move the averaged weights towards the model's; the first time, copy them.
+
+        `AveragedModel.update_parameters` does the same, but makes a GPU wait each time.
+        """
+        if self.step == 0:
+            self.averaged.update_parameters(self.model)
+            return
+        for averages, values in zip(*self.held, strict=True):
+            if averages:
+                self.move_average(averages, values, None)
+        self.averaged.n_averaged += 1  # lies on the CPU
 
     def move_average(self, averages, values, _) -> None:
         """One step of the exponential moving average, over lists of tensors.
@@ -101,16 +116,24 @@ class Trainer:
     def train_step(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """One update from uint8 images; the loss of each (N,), how many were right."""
         inputs, targets = self.augmented(images, labels)
+        losses, log_probabilities = self.gradients(inputs, targets)
+        self.optimizer.step()
+        self.scheduler.step()
+        self.update_average()
+        self.step += 1
+        return losses, (log_probabilities.argmax(1) == labels).sum()
+
+    def gradients(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Fill the weights' gradients; the losses (N,), the log-probabilities (N, 10).
+
+        Nothing in here waits for a GPU, so that it can be captured as a CUDA graph.
+        """
         with self.autocast():
             log_probabilities = self.forward(inputs)  # (N, 10)
         losses = soft_cross_entropy(log_probabilities.float(), targets)  # (N,)
         self.optimizer.zero_grad(set_to_none=True)
         losses.mean().backward()
-        self.optimizer.step()
-        self.scheduler.step()
-        self.averaged.update_parameters(self.model)
-        self.step += 1
-        return losses.detach(), (log_probabilities.argmax(1) == labels).sum()
+        return losses.detach(), log_probabilities.detach()
 
     def augmented(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Float inputs (N, 3, 32, 32), or smaller, and target probabilities."""
@@ -201,6 +224,13 @@ class Trainer:
             torch.set_rng_state(state["torch_generator"])
         if state["device"] == self.device.type == "cuda":
             torch.cuda.set_rng_state(state["cuda_generator"], self.device)
+
+
+def _floats_and_counts(model: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
+    """What a model holds: parameters and statistics; batch norm's counts of batches."""
+    held = [*model.parameters(), *model.buffers()]
+    floats = [tensor.detach() for tensor in held if tensor.is_floating_point()]
+    return floats, [tensor for tensor in held if not tensor.is_floating_point()]
 
 
 def soft_cross_entropy(log_probabilities: Tensor, targets: Tensor) -> Tensor:
@@ -332,6 +362,7 @@ def fit(
     validation: LabelledImages | None = None,
     on_epoch=None,
     checkpoint: str | Path | None = None,
+    make_trainer=Trainer,
 ) -> tuple[nn.Module, History]:
     """Train `model` where it lies; return the averaged network and the history.
 
@@ -345,7 +376,8 @@ def fit(
     `checkpoint`, a path, the run is saved there after every epoch and every minute, and
     goes on from there, to the same bits, if the file exists. Ctrl-C, or a notebook's
     stop button, ends it early: what was learned is returned, `history.interrupted` is
-    True, and the same call with a checkpoint goes on.
+    True, and the same call with a checkpoint goes on. `make_trainer` may name another
+    kind of Trainer.
 
     Raises LossNotFinite; ValueError for no images, a network that does not end in
     log-probabilities, sizes that do not fit, or a checkpoint of another run (it says in
@@ -362,7 +394,7 @@ def fit(
             identity = checkpoints.identity(model, recipe, data, validation)
             saver = checkpoints.Saver(Path(checkpoint), identity)
         data, validation = data.to(device), validation and validation.to(device)
-        trainer = Trainer(model, recipe, steps)
+        trainer = make_trainer(model, recipe, steps)
         if saver:
             history.extend(saver.resume(trainer))
         try:

@@ -117,6 +117,24 @@ def test_muon_is_the_published_rule(shape):
         torch.testing.assert_close(parameter.detach().reshape(rows, columns), weight)
 
 
+def test_muon_treats_parameters_as_if_each_were_alone():
+    """Equal shapes are made orthogonal together: two of one, wide and tall others."""
+    shapes = [(6, 4), (6, 4), (4, 6), (5, 2, 3, 3), (6, 4, 1, 1)]
+    together = [nn.Parameter(torch.ones(shape).double()) for shape in shapes]
+    alone = [nn.Parameter(torch.ones(shape).double()) for shape in shapes]
+    options = {"lr": 0.1, "momentum": 0.8, "weight_decay": 0.5}
+    optimizers = [Muon(together, **options), *(Muon([p], **options) for p in alone)]
+    for step in range(3):
+        for k, shape in enumerate(shapes):
+            gradient = matrix(shape[0], math.prod(shape[1:]), 10 * step + k)
+            together[k].grad = alone[k].grad = gradient.view(shape)
+        for optimizer in optimizers:
+            optimizer.step()
+    for first, second in zip(together, alone, strict=True):
+        torch.testing.assert_close(first, second)
+    assert not torch.allclose(together[0], together[1])
+
+
 @pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch before 2.9")
 @pytest.mark.parametrize("rows, columns", [(6, 30), (30, 6)])
 def test_muon_agrees_with_torch_on_matrices(rows, columns):

@@ -14,6 +14,7 @@ from dataclasses import asdict, fields, replace
 import pytest
 import torch
 from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel
 
 from cifar_helpers import augment, checkpoints, runtime, training
 from cifar_helpers.data import (
@@ -357,6 +358,38 @@ def test_a_trained_network_goes_on_from_its_weights(sample):
     tuned, _ = fit(model, sample.train.subset(slice(0, 256)), recipe)
     assert model.initial.norm.training
     assert evaluate(tuned, data)["accuracy_percent"] > before - 5
+
+
+def test_average_is_moved_as_torch_does_it(few):
+    trainer = Trainer(network(), replace(QUICK, ema_decay=0.7), steps=4)
+    reference = AveragedModel(
+        network(), multi_avg_fn=trainer.move_average, use_buffers=True
+    )
+    update_average = trainer.update_average
+
+    def update_both():
+        update_average()
+        reference.update_parameters(trainer.model)
+
+    trainer.update_average = update_both
+    for images, labels in Batches(few, 5):
+        trainer.train_step(images, labels)
+    assert trainer.step == 4
+    assert same(weights_of(trainer.averaged), weights_of(reference))
+
+
+def test_a_trainer_of_another_kind_may_train(few):
+    class Counting(Trainer):
+        steps = 0
+
+        def gradients(self, inputs, targets):
+            Counting.steps += 1
+            return super().gradients(inputs, targets)
+
+    other, _ = fit(network(), few, QUICK, make_trainer=Counting)
+    same_run, _ = fit(network(), few, QUICK)
+    assert Counting.steps == 2 * math.ceil(20 / 8)
+    assert same(weights_of(other), weights_of(same_run))
 
 
 def test_fit_returns_the_averaged_network(few):
