@@ -1,0 +1,154 @@
+"""The champion on a GPU that is there for some minutes: everything by one command.
+
+    1. copy this repository and the data to the machine, and meanwhile measure:
+       nohup python -m tests.benchmarks.gpu --prepare --out prepared > prepare.txt &
+    2. train, in the order of worth, for as long as there is time:
+       CIFAR10_ROOT=<folder> python -m tests.benchmarks.gpu --minutes 9 --out results
+    3. the same again, on the same machine or on another one, goes on where it ended:
+       CIFAR10_ROOT=<folder> python -m tests.benchmarks.gpu --minutes 4 --out more \\
+           --resume results/gpu.tar
+
+First it measures some forms of a training step on synthetic images, and takes the
+fastest that trains as plain PyTorch does (`--prepare` does only this; what is measured
+on a machine is not measured again). Then come the pieces: the champion with seed 0, in
+as many epochs as fit; short runs that are timed until 86.48 % and 94 % of 5,000 images
+that were held out; the champion with seeds 1 and 2; the baseline in as many epochs.
+Runs learn from all 50,000 images; each is judged on the test set once, when finished.
+
+Each piece runs in a process of its own kind: one that falls or hangs is taken up again
+from its checkpoint in the plain form, and left out if that falls, too. `--out` gets
+speed.csv, runs.csv, times.csv, log.txt, and gpu.tar with weights, cards, histories and
+checkpoints: after every piece, and at least once a minute. A rehearsal on a CPU:
+
+    python -m tests.benchmarks.gpu --device cpu --source sample --images 300 \\
+        --batch-size 50 --epochs 3 --minutes 2 --out rehearsal
+"""
+
+import argparse
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+
+from tests.benchmarks.gpu_files import log, return_results
+
+PIECES = ["champion", "to-86.48", "to-94", "seed-1", "seed-2"]
+PIECES += ["baseline-0", "baseline-1", "baseline-2"]
+PATIENCE_SECONDS = 150  # for one form: compiling takes a minute
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.gpu")
+    parser.add_argument("--out", default="runs/gpu-results", help="what comes back")
+    parser.add_argument("--work", default="runs/gpu", help="what stays here")
+    parser.add_argument("--resume", help="a gpu.tar to go on from, if --work is empty")
+    parser.add_argument("--minutes", type=float, default=9.0, help="from now on")
+    parser.add_argument("--prepare", action="store_true", help="only measure forms")
+    parser.add_argument("--prepare-seconds", type=float, default=100.0)
+    parser.add_argument("--seconds", type=float, default=2.0, help="for each form")
+    parser.add_argument("--design", default="A", choices=["A", "C"])
+    parser.add_argument("--epochs", type=int, default=200, help="at most")
+    parser.add_argument("--share", type=float, default=0.8, help="of time: champion's")
+    parser.add_argument("--batch-size", type=int, default=500)
+    parser.add_argument("--pieces", nargs="+", default=PIECES, choices=PIECES)
+    parser.add_argument("--device", default="cuda", help="or cpu: a rehearsal")
+    parser.add_argument("--source", default="full", help="sample: a rehearsal")
+    parser.add_argument("--images", type=int, default=0, help="only the first ones")
+    return parser.parse_args(arguments)
+
+
+def start(what: str, options: dict) -> subprocess.Popen:
+    """A process that measures or trains; quiet but for its log."""
+    command = [sys.executable, "-m", "tests.benchmarks.gpu_pieces", what]
+    quiet = os.environ | {"TQDM_DISABLE": "1"}
+    return subprocess.Popen([*command, json.dumps(options)], env=quiet)
+
+
+def end(process: subprocess.Popen) -> int:
+    process.kill()
+    return process.wait()
+
+
+def prepare(work: Path, options: dict, seconds: float) -> None:
+    """Measure all forms, once a machine; a process that hangs or falls is replaced."""
+    marker, rows = work / "prepared.json", work / "measured.jsonl"
+    wait_for_another(marker, seconds)
+    if marker.exists() and json.loads(marker.read_text())["host"] == platform.node():
+        return
+    until = time.time() + seconds
+    marker.with_suffix(".running").write_text(str(os.getpid()))
+    for _ in range(20):
+        process = start("measure", options | {"until": until})
+        seen, since = -1, time.time()
+        while process.poll() is None and time.time() - since < PATIENCE_SECONDS:
+            time.sleep(0.2)
+            size = rows.stat().st_size if rows.exists() else 0
+            if size != seen:
+                seen, since = size, time.time()
+        if end(process) == 0:
+            break
+    marker.with_suffix(".running").unlink()
+    marker.write_text(json.dumps({"host": platform.node()}))
+    return_results(work, Path(options["out"]), options["command"])
+
+
+def wait_for_another(marker: Path, seconds: float) -> None:
+    """If another process is preparing on this machine, wait, but not for ever."""
+    running = marker.with_suffix(".running")
+    until = time.time() + seconds
+    while running.exists() and time.time() < until:
+        try:
+            os.kill(int(running.read_text()), 0)  # asks whether it lives
+        except (OSError, ValueError):
+            break
+        time.sleep(0.5)
+    running.unlink(missing_ok=True)
+
+
+def train(work: Path, options: dict) -> None:
+    """All pieces; one that falls is tried once more in the plain form."""
+    falls, pieces = {}, options["pieces"]
+    while pieces and time.time() < options["until"]:
+        safe = bool(falls)
+        process = start("train", options | {"pieces": pieces, "safe": safe})
+        try:
+            code = process.wait(options["until"] + 60 - time.time())
+        except subprocess.TimeoutExpired:
+            log(work, "it does not stop by itself")
+            end(process)
+            break
+        if code == 0:
+            break
+        current = work / "piece"
+        piece = current.read_text() if current.exists() else pieces[0]
+        falls[piece] = falls.get(piece, 0) + 1
+        log(work, f"{piece} fell with code {code}; from now on in the plain form")
+        if falls[piece] > 1:
+            pieces = [name for name in pieces if name != piece]
+    return_results(work, Path(options["out"]), options["command"])
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """See the module's docstring."""
+    namespace, started = parse(arguments), time.time()
+    work = Path(namespace.work).expanduser()
+    if namespace.resume and not work.exists():
+        with tarfile.open(Path(namespace.resume).expanduser()) as tar:
+            tar.extractall(work, filter="data")
+    work.mkdir(parents=True, exist_ok=True)
+    given = sys.argv[1:] if arguments is None else arguments
+    command = shlex.join(["python", "-m", "tests.benchmarks.gpu", *given])
+    options = vars(namespace) | {"work": str(work), "command": command}
+    options["until"] = started + 60 * namespace.minutes
+    prepare(work, options, namespace.prepare_seconds)
+    if not namespace.prepare:
+        train(work, options)
+
+
+if __name__ == "__main__":
+    main()

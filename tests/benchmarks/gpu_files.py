@@ -1,0 +1,61 @@
+"""The files of the GPU program: its log, and what comes back. Needs no torch."""
+
+import csv
+import json
+import os
+import shutil
+import tarfile
+import time
+from pathlib import Path
+
+SNAPSHOT_SECONDS = 50  # results come back at least so often: little can be lost
+SPEED = (
+    "subject",
+    "design",
+    "precision",
+    "form",
+    "batch_size",
+    "images_per_second",
+    "hardware",
+    "torch",
+    "command",
+)
+
+
+def log(work: Path, line: str) -> None:
+    """Print a line with the time of day, and keep it."""
+    line = f"{time.strftime('%H:%M:%S')} {line}"
+    print(line, flush=True)
+    with open(work / "log.txt", "a") as file:
+        file.write(line + "\n")
+
+
+def return_results(work: Path, out: Path, command: str) -> None:
+    """Put everything into `out`: three tables, the log, and `gpu.tar` to go on from."""
+    write_speed(work, command)
+    out.mkdir(parents=True, exist_ok=True)
+    part = out / "gpu.tar.part"
+    with tarfile.open(part, "w") as tar:
+        for path in sorted(work.iterdir()):
+            if path.suffix != ".part" and path.name != "prepared.json":
+                tar.add(path, path.name)
+    os.replace(part, out / "gpu.tar")
+    for name in ("speed.csv", "runs.csv", "times.csv", "log.txt"):
+        if (work / name).exists():
+            shutil.copy(work / name, out / name)
+
+
+def write_speed(work: Path, command: str) -> None:
+    """All measurements as a table; a form that failed has no speed."""
+    path = work / "measured.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    with open(work / "speed.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, SPEED, lineterminator="\n", extrasaction="ignore")
+        writer.writeheader()
+        for row in map(json.loads, lines):
+            form = row["form"]
+            words = [form["depthwise"]] + ["compiled"] * form["compiled"]
+            words.append("CUDA graph" if form["graph"] else "eager")
+            named = {"form": ", ".join(words), "precision": form["precision"]}
+            fixed = {"subject": "training step", "command": command}
+            writer.writerow(row | named | fixed)

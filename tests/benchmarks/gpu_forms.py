@@ -1,0 +1,320 @@
+"""Forms of a training step: the same numbers, computed in different ways on a GPU.
+
+A depthwise convolution can be left to cuDNN ("plain"), become a dense one whose filters
+are zero off the diagonal ("dense", for tensor cores; where a 1 x 1 convolution follows
+at once, the two become one), or a sum of nine shifted maps ("shifts", for
+`torch.compile`, which fuses them with what stands around). A step can run operation by
+operation or be recorded once and replayed as a CUDA graph, compiled or not.
+"""
+
+import time
+from dataclasses import asdict, dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cifar_helpers import runtime
+from cifar_helpers.blocks import DepthwiseSeparableConv
+from cifar_helpers.data import LabelledImages
+from cifar_helpers.depthwise import DepthwiseConv2d
+from cifar_helpers.model import NetConfig
+from cifar_helpers.recipes import PRESETS, Recipe, make_model
+from cifar_helpers.training import Trainer, train_one_epoch
+
+GATED = {  # what both designs share
+    "near_pairs": 2,
+    "far_pairs": 2,
+    "attention_reduction": 8,
+    "hidden_channels": 72,
+    "branch_channels": 24,
+    "out_channels": 128,
+    "rates": (3, 6, 9),  # 6, 12, 18 image pixels
+    "unit": "gated",
+    "down_kernel": 4,
+    "down_groups": 8,
+    "shortcut_from": "attention",
+}
+DESIGNS = {
+    "A": NetConfig(  # fine maps: 198,748 parameters, 62.8 M multiply-adds
+        channels=48,
+        deep_channels=80,
+        near_dilations=(2, 4),
+        far_dilations=(4, 8),  # 8, 16 image pixels
+        far_step="first",
+        up_groups=8,
+        refining_units=2,
+        aspp_stride=1,
+        **GATED,
+    ),
+    "C": NetConfig(  # coarse maps: 196,915 parameters, 37.3 M multiply-adds
+        initial_stride=2,
+        channels=72,
+        deep_channels=72,
+        near_dilations=(1, 2),
+        far_dilations=(4, 8),
+        far_stride=1,
+        up_groups=4,
+        aspp_stride=2,
+        aspp_pooled=True,
+        **GATED,
+    ),
+    "baseline": PRESETS["baseline"][0],
+}
+BATCH_SIZE = 500  # divides 45,000 and 50,000: all batches have one shape
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a step is computed; the defaults are the way that always works."""
+
+    depthwise: str = "plain"  # or "dense", "shifts"
+    compiled: bool = False
+    graph: bool = False  # captured once, then replayed: CUDA only
+    precision: str = "bfloat16"  # "tf32", "float32"
+
+    def __str__(self) -> str:
+        words = (self.depthwise, *(("compiled",) if self.compiled else ()))
+        return ", ".join((*words, "CUDA graph" if self.graph else "eager"))
+
+
+def forms_to_measure(device: torch.device, design: str) -> list[tuple]:
+    """(design, form, batch size), in order of worth; the first is the reference.
+
+    On a CPU a few, one of which cannot work there: a rehearsal.
+    """
+    if device.type != "cuda":
+        slow = Form(precision="float32")
+        forms = [slow, replace(slow, graph=True), replace(slow, depthwise="dense")]
+        return [(design, form, 50) for form in forms]
+    graph = Form(graph=True)
+    forms = [
+        Form(),
+        graph,
+        replace(graph, depthwise="dense"),
+        replace(graph, depthwise="shifts", compiled=True),
+        replace(graph, compiled=True),
+        replace(graph, depthwise="dense", compiled=True),
+        Form(precision="float32"),
+        Form(precision="tf32"),
+        Form(depthwise="dense"),
+    ]
+    measured = [(design, form, BATCH_SIZE) for form in forms]
+    other = "C" if design == "A" else "A"
+    measured += [(other, form, BATCH_SIZE) for form in forms[:4]]
+    return measured + [(design, graph, size) for size in (125, 250, 1000, 2000)]
+
+
+def recipe_of(
+    epochs: int,
+    form: Form,
+    images: int,
+    seed: int = 0,
+    batch_size: int = BATCH_SIZE,
+    network: str = "A",
+) -> Recipe:
+    """The recipe of a run. Decay is rate x decay in an epoch, the same at any batch.
+
+    Of the champion's: per step .1 and .02 (Muon), .1 and .0005 (all else), in batches
+    of 128; here the rate is .2 at 512, and grows with the root of the batch. The
+    baseline keeps its own recipe, in batches of 256 with four times the rate.
+    """
+    steps = -(-images // batch_size) * epochs
+    rates = {"seed": seed, "epochs": epochs, "compile": form.compiled}
+    rates["precision"] = "float32" if form.precision == "tf32" else form.precision
+    if network == "baseline":
+        return replace(
+            PRESETS["baseline"][1], batch_size=256, learning_rate=0.4, **rates
+        )
+    rate = 0.2 * (batch_size / 512) ** 0.5
+    per_epoch = 0.1 / 128 / (rate / batch_size)  # images fall out of the fraction
+    remembered = min(4 * steps / epochs, steps / 10)  # steps that the average spans
+    return Recipe(
+        batch_size=batch_size,
+        optimizer="muon",
+        learning_rate=rate,
+        sgd_learning_rate=rate,
+        weight_decay=0.02 * per_epoch,
+        sgd_weight_decay=5e-4 * per_epoch,
+        whitened=True,
+        zero_init_residual=True,
+        warmup_fraction=0.05,
+        ema_decay=max(0.5, 1 - 1 / max(remembered, 1)),
+        cutout_size=8,
+        **rates,
+    )
+
+
+# ---- depthwise convolutions ----------------------------------------------------------
+
+
+class DenseDepthwise(DepthwiseConv2d):
+    """The same as a dense convolution, whose other weights are zero."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        taps = self.weight[:, 0].permute(1, 2, 0)  # (3, 3, C)
+        weight = torch.diag_embed(taps).permute(2, 3, 0, 1)  # (C, C, 3, 3)
+        return F.conv2d(x, weight, None, self.stride, self.padding, self.dilation)
+
+
+class ShiftedDepthwise(DepthwiseConv2d):
+    """The same as a sum of nine shifted maps, in float32 within a fused operation."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        (height, width), d, s = x.shape[2:], self.dilation[0], self.stride[0]
+        padded, total = F.pad(x, (d, d, d, d)), 0.0
+        for i in range(3):
+            for j in range(3):
+                rows = slice(i * d, i * d + height, s)
+                columns = slice(j * d, j * d + width, s)
+                weight = self.weight[:, 0, i, j].view(1, -1, 1, 1)
+                total = total + padded[:, :, rows, columns].float() * weight
+        return total.to(x.dtype)
+
+
+class ComposedSeparable(DepthwiseSeparableConv):
+    """Depthwise, then 1 x 1, as one dense convolution with weights P[o, i] D[i]."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        layer = self.depthwise
+        weight = self.pointwise.weight * layer.weight.transpose(0, 1)  # (O, I, 3, 3)
+        y = F.conv2d(x, weight, None, layer.stride, layer.padding, layer.dilation)
+        y = self.norm(y)
+        return self.activation(y + x if self.residual else y)
+
+
+DEPTHWISE = {"plain": DepthwiseConv2d, "dense": DenseDepthwise}
+DEPTHWISE["shifts"] = ShiftedDepthwise
+
+
+def use(model: nn.Module, depthwise: str) -> nn.Module:
+    """Compute depthwise convolutions so from now on; the weights stay as they are."""
+    separable = ComposedSeparable if depthwise == "dense" else DepthwiseSeparableConv
+    for module in model.modules():
+        if isinstance(module, DepthwiseConv2d):
+            module.__class__ = DEPTHWISE[depthwise]
+        elif isinstance(module, DepthwiseSeparableConv):
+            module.__class__ = separable
+    return model
+
+
+# ---- CUDA graphs ---------------------------------------------------------------------
+
+
+class GraphTrainer(Trainer):
+    """Forward and backward pass are captured once per shape and then replayed.
+
+    A replay reads and writes always the same memory, so inputs are copied there, and
+    each shape has gradients of its own. Augmentation and the update stay outside: their
+    random draws and rates change from step to step.
+    """
+
+    def __init__(self, model: nn.Module, recipe: Recipe, steps: int):
+        super().__init__(model, recipe, steps)
+        self.captured = {}
+
+    def gradients(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        shape = tuple(inputs.shape)
+        if shape not in self.captured:
+            self.captured[shape] = self.capture(inputs, targets)
+        graph, given, outputs, gradients = self.captured[shape]
+        given[0].copy_(inputs)
+        given[1].copy_(targets)
+        graph.replay()
+        for parameter, gradient in zip(self.model.parameters(), gradients, strict=True):
+            parameter.grad = gradient
+        return outputs
+
+    def capture(self, inputs: Tensor, targets: Tensor) -> tuple:
+        """Three passes to set everything up, on a stream of their own; then record."""
+        given = inputs.clone(), targets.clone()
+        buffers = [buffer.clone() for buffer in self.model.buffers()]
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(3):
+                super().gradients(*given)
+        torch.cuda.current_stream().wait_stream(stream)
+        self.optimizer.zero_grad(set_to_none=True)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            outputs = super().gradients(*given)
+        gradients = [parameter.grad for parameter in self.model.parameters()]
+        for buffer, before in zip(self.model.buffers(), buffers, strict=True):
+            buffer.copy_(before)  # those passes have seen nothing
+        return graph, given, outputs, gradients
+
+
+def trainer_of(form: Form):
+    """The kind of Trainer that a form needs; sets what holds for the whole process."""
+    torch.backends.cudnn.benchmark = True
+    torch.backends.cudnn.allow_tf32 = form.precision != "float32"
+    torch.backends.cuda.matmul.allow_tf32 = form.precision == "tf32"
+    return GraphTrainer if form.graph else Trainer
+
+
+# ---- measuring -----------------------------------------------------------------------
+
+
+def synthetic(count: int) -> LabelledImages:
+    """Images (count, 3, 32, 32) of ten coarse patterns under noise, with labels."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(count) % 10
+    patterns = torch.randn(10, 3, 4, 4, generator=generator)
+    patterns = F.interpolate(patterns, scale_factor=8.0)  # (10, 3, 32, 32)
+    noise = torch.randn(count, 3, 32, 32, generator=generator)
+    images = 128 + 25 * patterns[labels] + 50 * noise
+    return LabelledImages(images.clamp(0, 255).to(torch.uint8), labels)
+
+
+def measure(design, form: Form, batch_size: int, seconds: float, device) -> dict:
+    """Images per second of real steps, and the losses of two passes over 20 batches."""
+    data = synthetic(20 * batch_size if device.type == "cuda" else 2 * batch_size)
+    recipe = recipe_of(10, form, 50_000, batch_size=batch_size)
+    runtime.seed_everything(0)
+    model = make_model(DESIGNS[design], recipe, data.images).to(device)
+    trainer = trainer_of(form)(use(model, form.depthwise), recipe, 10_000)
+    data, losses, rates = data.to(device), [], []
+    started = None
+    while started is None or len(losses) < 2 or time.perf_counter() - started < seconds:
+        row = train_one_epoch(trainer, data)  # the first pass sets things up
+        started = started or time.perf_counter()
+        losses.append(row["train_loss"])
+        rates.append(len(data) / row["seconds"])
+    rate = sorted(rates[1:])[len(rates[1:]) // 2]
+    return {"images_per_second": round(rate, 1), "losses": losses[:2]}
+
+
+def trains_correctly(row: dict, reference: dict) -> bool:
+    """Whether both passes' losses are those of the reference, but for rounding."""
+    pairs = zip(row["losses"], reference["losses"], strict=True)
+    return all(abs(loss - right) < 0.03 * right for loss, right in pairs)
+
+
+def choose(rows: list[dict], design: str, hardware: str) -> tuple[Form, float | None]:
+    """The fastest form that trains as the reference does, and its images per second.
+
+    Without a measurement that counts, the form that always works, in this hardware's
+    usual precision, and None.
+    """
+    here = [row for row in rows if row["hardware"] == hardware and "losses" in row]
+    here = [row for row in here if row["design"] == design]
+    if not here:
+        return Form(), None
+    reference = here[0]
+    able = [
+        row
+        for row in here
+        if row["batch_size"] == reference["batch_size"]
+        and row["form"]["precision"] == reference["form"]["precision"]
+        and trains_correctly(row, reference)
+    ]
+    best = max(able, key=lambda row: row["images_per_second"], default=reference)
+    return Form(**best["form"]), best["images_per_second"]
+
+
+def row_of(design: str, form: Form, batch_size: int, device) -> dict:
+    """What is known of a measurement before it is made."""
+    machine = runtime.describe_machine(device)
+    row = {"design": design, "form": asdict(form), "batch_size": batch_size}
+    return row | {name: machine[name] for name in ("hardware", "torch")}

@@ -1,0 +1,381 @@
+"""The GPU program, rehearsed on a CPU: every form, every piece, interrupted once."""
+
+import contextlib
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from dataclasses import asdict, replace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from cifar_helpers.data import Batches
+from cifar_helpers.model import (
+    CIFAR10Net,
+    NetConfig,
+    count_multiply_adds,
+    count_parameters,
+)
+from cifar_helpers.pretrained import read_history
+from cifar_helpers.recipes import make_model
+from cifar_helpers.training import Trainer, fit
+from tests.benchmarks import gpu, gpu_pieces, stepwise
+from tests.benchmarks.gpu_forms import (
+    BATCH_SIZE,
+    DESIGNS,
+    Form,
+    GraphTrainer,
+    choose,
+    forms_to_measure,
+    recipe_of,
+    synthetic,
+    use,
+)
+from tests.benchmarks.rows import read_rows
+
+SMALL = NetConfig(  # both kinds of depthwise convolution, and a stride of the branches
+    channels=32,
+    deep_channels=32,
+    hidden_channels=32,
+    branch_channels=4,
+    out_channels=8,
+    unit="gated",
+    aspp_stride=2,
+    initial_stride=2,
+)
+EXACT = Form(precision="float32")
+
+
+@pytest.mark.parametrize(
+    "design, parameters, multiply_adds",
+    [("A", 198_748, 62_762_688), ("C", 196_915, 37_344_464)],
+)
+def test_designs_have_their_numbers(design, parameters, multiply_adds):
+    model = CIFAR10Net(DESIGNS[design])
+    assert count_parameters(model) == parameters
+    assert count_multiply_adds(model) == multiply_adds
+
+
+@pytest.mark.parametrize("batch_size", [128, 500, 512])
+def test_decay_of_an_epoch_is_that_of_the_champion(batch_size):
+    recipe = recipe_of(200, Form(), 50_000, batch_size=batch_size)
+    steps = 50_000 / batch_size
+    for rate, decay, known in (
+        (recipe.learning_rate, recipe.weight_decay, 0.1 * 0.02),
+        (recipe.sgd_learning_rate, recipe.sgd_weight_decay, 0.1 * 5e-4),
+    ):
+        assert rate * decay * steps == pytest.approx(known * 50_000 / 128)
+    assert recipe.learning_rate == pytest.approx(0.2 * math.sqrt(batch_size / 512))
+    epochs_remembered = 1 / (1 - recipe.ema_decay) / steps
+    assert epochs_remembered == pytest.approx(4, rel=0.01)
+
+
+# ---- forms ---------------------------------------------------------------------------
+
+
+def gradients_of(model, images):
+    model.zero_grad()
+    output = model(images)
+    (output * torch.linspace(-1, 1, output.numel()).view_as(output)).sum().backward()
+    return output.detach(), [p.grad.clone() for p in model.parameters()]
+
+
+@pytest.mark.parametrize("depthwise", ["dense", "shifts"])
+@pytest.mark.parametrize("config", [DESIGNS["A"], DESIGNS["baseline"], SMALL])
+def test_forms_of_depthwise_convolutions_are_exact(depthwise, config):
+    torch.manual_seed(0)
+    model = CIFAR10Net(config).double()
+    images = torch.randn(4, 3, 32, 32).double()
+    names, kinds = list(model.state_dict()), [type(m) for m in model.modules()]
+    output, gradients = gradients_of(model, images)
+    use(model, depthwise)
+    assert list(model.state_dict()) == names
+    assert kinds != [type(m) for m in model.modules()]
+    again, same_gradients = gradients_of(model, images)
+    atol = 1e-4 if depthwise == "shifts" else 1e-9  # shifts are summed in float32
+    torch.testing.assert_close(again, output, atol=atol, rtol=atol)
+    largest = max(g.abs().max().item() for g in gradients)
+    for first, second in zip(gradients, same_gradients, strict=True):
+        assert (first - second).abs().max() < atol * largest
+    use(model, "plain")
+    assert kinds == [type(m) for m in model.modules()]
+
+
+class RecordedGraph:
+    """A CUDA graph on the CPU: operations are noted, and run again where they wrote."""
+
+    def __init__(self):
+        self.calls = []
+
+    def replay(self):
+        with torch.no_grad():
+            for function, arguments, named, old in self.calls:
+                new = function(*arguments, **named)
+                for place, value in zip(
+                    tree_leaves(old), tree_leaves(new), strict=True
+                ):
+                    if torch.is_tensor(place) and place.data_ptr() != value.data_ptr():
+                        place.copy_(value)
+
+
+class Recording(TorchDispatchMode):
+    def __init__(self, graph):
+        super().__init__()
+        self.graph = graph
+
+    def __torch_dispatch__(self, function, types, arguments=(), named=None):
+        result = function(*arguments, **(named or {}))
+        self.graph.calls.append((function, arguments, named or {}, result))
+        return result
+
+
+class NoStream:
+    def wait_stream(self, other):
+        pass
+
+
+@pytest.fixture
+def graphs_on_a_cpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "Stream", NoStream)
+    monkeypatch.setattr(torch.cuda, "current_stream", NoStream)
+    monkeypatch.setattr(torch.cuda, "stream", contextlib.nullcontext)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", RecordedGraph)
+    monkeypatch.setattr(torch.cuda, "graph", Recording)
+
+
+def test_replayed_steps_train_like_plain_ones(graphs_on_a_cpu):
+    """Batches of 8, 8 and 4 in each epoch: two graphs, used in turn."""
+    data = synthetic(20)
+    recipe = replace(recipe_of(3, EXACT, 20, batch_size=8), ema_decay=0.5)
+    kept = []
+
+    def make_trainer(*arguments):
+        kept.append(GraphTrainer(*arguments))
+        return kept[-1]
+
+    (plain, plain_history), (replayed, history) = (
+        fit(make_model(SMALL, recipe, data.images), data, recipe, make_trainer=kind)
+        for kind in (Trainer, make_trainer)
+    )
+    assert sorted(shape[0] for shape in kept[0].captured) == [4, 8]
+    for name, value in plain.state_dict().items():
+        torch.testing.assert_close(replayed.state_dict()[name], value)
+    losses = [[row["train_loss"] for row in h] for h in (plain_history, history)]
+    assert losses[0] == pytest.approx(losses[1])
+
+
+def test_a_captured_step_draws_no_random_numbers_and_reads_no_values(graphs_on_a_cpu):
+    """Both would be frozen, or forbidden, in a real graph."""
+    data = synthetic(8)
+    recipe = recipe_of(3, EXACT, 8, batch_size=8)
+    trainer = GraphTrainer(make_model(DESIGNS["A"], recipe, data.images), recipe, 9)
+    for images, labels in Batches(data, 8):
+        trainer.train_step(images, labels)
+    ((graph, *_),) = trainer.captured.values()
+    names = {str(function) for function, *_ in graph.calls}
+    assert "aten.convolution.default" in names
+    bad = ("rand", "bernoulli", "_local_scalar_dense", "nonzero", "_to_copy")
+    assert not [name for name in names if any(word in name for word in bad)]
+
+
+def test_forms_for_a_gpu_begin_with_the_one_that_always_works():
+    measured = forms_to_measure(torch.device("cuda"), "A")
+    assert measured[0] == ("A", Form(), BATCH_SIZE)
+    assert len(measured) == len(set(measured))
+    assert {design for design, *_ in measured} == {"A", "C"}
+    assert {form.precision for _, form, _ in measured} == {
+        "bfloat16",
+        "float32",
+        "tf32",
+    }
+
+
+def measurement(form, speed, loss=2.0, **other):
+    row = {"design": "A", "form": asdict(form), "batch_size": 500, "hardware": "one"}
+    return row | {"images_per_second": speed, "losses": [2.1, loss]} | other
+
+
+def test_the_fastest_form_that_trains_is_taken():
+    graph = Form(graph=True)
+    rows = [
+        measurement(Form(), 100.0),
+        measurement(graph, 300.0, loss=2.03),
+        measurement(replace(graph, depthwise="dense"), 400.0, loss=1.8),  # wrong
+        measurement(replace(graph, compiled=True), 900.0, hardware="another"),
+        measurement(replace(graph, precision="tf32"), 800.0),
+        measurement(graph, 700.0, batch_size=1000),
+        measurement(graph, 600.0, design="C"),
+    ]
+    failed = measurement(replace(graph, depthwise="shifts"), 0.0, error="it fell")
+    del failed["losses"]
+    assert choose([*rows, failed], "A", "one") == (graph, 300.0)
+    assert choose(rows, "A", "two") == (Form(), None)
+    assert choose([rows[0], rows[2]], "A", "one") == (Form(), 100.0)
+
+
+# ---- measuring -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def options(tmp_path):
+    command = ["--device", "cpu", "--source", "sample", "--images", "100"]
+    command += ["--batch-size", "50", "--epochs", "2", "--seconds", "0"]
+    command += ["--work", str(tmp_path / "work"), "--out", str(tmp_path / "out")]
+    return command
+
+
+def test_a_measurement_that_fell_is_noted_and_not_repeated(tmp_path, monkeypatch):
+    forms = [("A", replace(EXACT, graph=graph), 50) for graph in (False, True)]
+    monkeypatch.setattr(gpu_pieces, "forms_to_measure", lambda device, design: forms)
+    wanted = {"work": str(tmp_path), "device": "cpu", "design": "A", "seconds": 0}
+    wanted["until"] = time.time() + 100
+    first = gpu_pieces.row_of(*forms[0], torch.device("cpu"))
+    (tmp_path / "begun.json").write_text(json.dumps(first))
+    for _ in range(2):
+        gpu_pieces.measure_all(wanted)
+        fell, other = gpu_pieces.measured(tmp_path)
+        assert fell == first | {"error": "it fell"}
+        assert "error" in other  # there is no CUDA here
+
+
+# ---- the command ---------------------------------------------------------------------
+
+
+def start(options, *more):
+    command = [sys.executable, "-m", "tests.benchmarks.gpu", *options, *more]
+    return subprocess.Popen(command, start_new_session=True)
+
+
+def test_everything_by_one_command_interrupted_once(options, tmp_path):
+    """Killed after the champion's first epoch; another machine goes on."""
+    pieces = ["--pieces", "champion", "to-86.48", "seed-1", "baseline-0"]
+    out = tmp_path / "out"
+    process = start(options, "--minutes", "5", *pieces)
+    began = time.time()
+    while not (out / "gpu.tar").exists() or not checkpoint_in(out / "gpu.tar"):
+        assert process.poll() is None and time.time() - began < 120
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    with tarfile.open(out / "gpu.tar") as tar:
+        tar.extractall(tmp_path / "copy", filter="data")
+    saved = torch.load(tmp_path / "copy" / "champion-A-0.checkpoint")
+    assert [row["epoch"] for row in saved["history"]] == [1]
+
+    options[options.index("--work") + 1] = str(tmp_path / "other")
+    later = ["--resume", str(out / "gpu.tar"), "--minutes", "5", *pieces]
+    assert start(options, *later).wait(200) == 0
+    runs = {row["run"]: row for row in read_rows(out / "runs.csv")}
+    assert list(runs) == ["champion-A-0", "champion-A-1", "baseline-0"]
+    assert tuple(runs["baseline-0"]) == stepwise.COLUMNS
+    assert {row["epochs"] for row in runs.values()} == {"2"}
+    forms = [(row["form"], row["images_per_second"]) for row in read_speed(out)]
+    assert [form for form, _ in forms] == [
+        "plain, eager",
+        "plain, CUDA graph",
+        "dense, eager",
+    ]
+    assert forms[1][1] == "" and float(forms[0][1]) > 0
+    (timed,) = read_rows(out / "times.csv")
+    assert timed["target_percent"] == "86.48" and timed["training_images"] == "90"
+    assert len(list(out.iterdir())) <= 8
+
+    with tarfile.open(out / "gpu.tar") as tar:
+        tar.extractall(tmp_path / "end", filter="data")
+    ended = tmp_path / "end" / "runs"
+    history = read_history(ended / "champion-A-0.csv")
+    assert history[0] == saved["history"][0]  # the first epoch was not repeated
+    assert len(history) == 2
+    card = json.loads((ended / "champion-A-0.json").read_text())
+    model = CIFAR10Net(NetConfig(**card["config"]))
+    model.load_state_dict(load_file(ended / "champion-A-0.safetensors"))
+    assert card["parameters"] == 198_748 and card["epochs_trained"] == 2
+    assert not list(tmp_path.glob("end/*.checkpoint"))
+
+
+def checkpoint_in(path):
+    with tarfile.open(path) as tar:
+        return "champion-A-0.checkpoint" in tar.getnames()
+
+
+def read_speed(out):
+    return read_rows(out / "speed.csv")
+
+
+def test_run_goes_on_in_another_form(options, tmp_path, monkeypatch):
+    """Fallen while compiled: the plain form takes its checkpoint over."""
+    namespace = gpu.parse(options)
+    work = tmp_path / "work"
+    work.mkdir()
+    (work / "measured.jsonl").touch()
+    (work / "plan.json").write_text('{"epochs": 2}')
+    monkeypatch.setitem(gpu_pieces.DESIGNS, "A", SMALL)
+    wanted = vars(namespace) | {"command": "", "safe": True, "pieces": ["champion"]}
+    program = gpu_pieces.Program(wanted | {"until": 0.0})  # out of time at once
+    compiled = replace(program.form, compiled=True)
+    recipe = program.recipe("A", 2, 0, 100)
+    program.run()
+    path = work / "champion-A-0.checkpoint"
+    gpu_pieces.take_over(path, recipe_of(2, compiled, 100, 0, 50))
+    saved = torch.load(path)
+    assert saved["identity"]["recipe"]["compile"] and len(saved["history"]) == 1
+    program = gpu_pieces.Program(wanted | {"until": time.time() + 100})
+    program.run()
+    card = json.loads((work / "runs" / "champion-A-0.json").read_text())
+    assert card["recipe"] == asdict(recipe) and card["epochs_trained"] == 2
+    assert not path.exists()
+    before = (work / "runs.csv").read_text()
+    gpu_pieces.Program(wanted | {"until": time.time() + 100}).run()
+    assert (work / "runs.csv").read_text() == before  # judged once
+
+
+def test_a_piece_that_falls_twice_is_left_out(tmp_path, monkeypatch):
+    started = []
+
+    class Process:
+        def __init__(self, what, options):
+            started.append((options["pieces"], options["safe"]))
+            self.falls = "seed-1" in options["pieces"]
+            if self.falls:
+                (tmp_path / "piece").write_text("seed-1")
+
+        def wait(self, timeout):
+            return int(self.falls)
+
+    monkeypatch.setattr(gpu, "start", Process)
+    wanted = {"pieces": ["champion", "seed-1", "seed-2"], "until": time.time() + 9}
+    gpu.train(tmp_path, wanted | {"out": str(tmp_path / "out"), "command": ""})
+    every, fewer = ["champion", "seed-1", "seed-2"], ["champion", "seed-2"]
+    assert started == [(every, False), (every, True), (fewer, True)]
+
+
+MISSING = """
+import sys
+missing = {"scipy", "sklearn", "pandas", "matplotlib", "seaborn", "filelock",
+           "torchvision", "torchinfo", "IPython", "ipywidgets", "accelerate", "PIL"}
+sys.modules |= dict.fromkeys(missing)  # as if they were not installed
+from tests.benchmarks import gpu, gpu_pieces
+from cifar_helpers.data import load_cifar10
+from cifar_helpers.evaluation import evaluate
+from cifar_helpers.model import CIFAR10Net
+data = load_cifar10(source="sample")
+evaluate(CIFAR10Net(), data.test.subset(slice(10)))
+print(gpu_pieces.measure("C", gpu_pieces.Form(precision="float32"), 8, 0,
+                         gpu_pieces.runtime.pick_device("cpu")))
+"""
+
+
+def test_needs_nothing_but_torch_numpy_tqdm_and_safetensors():
+    found = subprocess.run(
+        [sys.executable, "-c", MISSING], capture_output=True, text=True
+    )
+    assert found.returncode == 0, found.stderr
+    assert "images_per_second" in found.stdout
