@@ -246,19 +246,32 @@ def test_a_measurement_that_fell_is_noted_and_not_repeated(tmp_path, monkeypatch
         assert "error" in other  # there is no CUDA here
 
 
+def test_only_one_process_prepares_at_a_time(tmp_path):
+    marker, running = tmp_path / "prepared.json", tmp_path / "prepared.running"
+    assert not gpu.another_prepares(marker, 0)
+    running.write_text(str(os.getpid()))
+    assert gpu.another_prepares(marker, 0) and running.exists()
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    running.write_text(str(ended.pid))
+    assert not gpu.another_prepares(marker, 0) and not running.exists()
+
+
 # ---- the command ---------------------------------------------------------------------
 
 
-def start(options, *more):
-    command = [sys.executable, "-m", "tests.benchmarks.gpu", *options, *more]
+def start(options, pieces):
+    command = [sys.executable, "-m", "tests.benchmarks.gpu", *options]
+    command += ["--minutes", "5", "--pieces", *pieces]
     return subprocess.Popen(command, start_new_session=True)
 
 
+@pytest.mark.slow
 def test_everything_by_one_command_interrupted_once(options, tmp_path):
     """Killed after the champion's first epoch; another machine goes on."""
-    pieces = ["--pieces", "champion", "to-86.48", "seed-1", "baseline-0"]
+    pieces = ["champion", "to-86.48", "seed-1", "baseline-0"]
     out = tmp_path / "out"
-    process = start(options, "--minutes", "5", *pieces)
+    process = start(options, pieces)
     began = time.time()
     while not (out / "gpu.tar").exists() or not checkpoint_in(out / "gpu.tar"):
         assert process.poll() is None and time.time() - began < 120
@@ -271,19 +284,17 @@ def test_everything_by_one_command_interrupted_once(options, tmp_path):
     assert [row["epoch"] for row in saved["history"]] == [1]
 
     options[options.index("--work") + 1] = str(tmp_path / "other")
-    later = ["--resume", str(out / "gpu.tar"), "--minutes", "5", *pieces]
-    assert start(options, *later).wait(200) == 0
+    options += ["--resume", str(out / "gpu.tar")]
+    assert start(options, pieces).wait(200) == 0
     runs = {row["run"]: row for row in read_rows(out / "runs.csv")}
     assert list(runs) == ["champion-A-0", "champion-A-1", "baseline-0"]
     assert tuple(runs["baseline-0"]) == stepwise.COLUMNS
     assert {row["epochs"] for row in runs.values()} == {"2"}
-    forms = [(row["form"], row["images_per_second"]) for row in read_speed(out)]
-    assert [form for form, _ in forms] == [
-        "plain, eager",
-        "plain, CUDA graph",
-        "dense, eager",
-    ]
-    assert forms[1][1] == "" and float(forms[0][1]) > 0
+    rows = read_rows(out / "speed.csv")
+    speeds = {row["form"]: row["images_per_second"] for row in rows}
+    assert list(speeds) == ["plain, eager", "plain, CUDA graph", "dense, eager"]
+    assert speeds["plain, CUDA graph"] == ""  # there is no CUDA here
+    assert float(speeds["plain, eager"]) > 0
     (timed,) = read_rows(out / "times.csv")
     assert timed["target_percent"] == "86.48" and timed["training_images"] == "90"
     assert len(list(out.iterdir())) <= 8
@@ -306,20 +317,39 @@ def checkpoint_in(path):
         return "champion-A-0.checkpoint" in tar.getnames()
 
 
-def read_speed(out):
-    return read_rows(out / "speed.csv")
-
-
-def test_run_goes_on_in_another_form(options, tmp_path, monkeypatch):
-    """Fallen while compiled: the plain form takes its checkpoint over."""
-    namespace = gpu.parse(options)
+@pytest.fixture
+def wanted(options, tmp_path, monkeypatch):
+    """Options of a small champion of two epochs; its plan lies there already."""
     work = tmp_path / "work"
     work.mkdir()
     (work / "measured.jsonl").touch()
-    (work / "plan.json").write_text('{"epochs": 2}')
+    machine = {"hardware": "a GPU", "torch": "2.11.0"}
+    (work / "plan.json").write_text(json.dumps({"epochs": 2, "machine": machine}))
     monkeypatch.setitem(gpu_pieces.DESIGNS, "A", SMALL)
-    wanted = vars(namespace) | {"command": "", "safe": True, "pieces": ["champion"]}
-    program = gpu_pieces.Program(wanted | {"until": 0.0})  # out of time at once
+    given = vars(gpu.parse([*options, "--pieces", "champion"]))
+    return given | {"command": "", "safe": True, "until": 0.0}  # out of time at once
+
+
+def test_run_that_was_cut_off_can_be_finished_where_it_is(wanted, tmp_path):
+    gpu_pieces.Program(wanted).run()
+    path = tmp_path / "work" / "champion-A-0.checkpoint"
+    averaged = torch.load(path)["averaged"]
+    gpu_pieces.Program(wanted | {"finish": True}).run()
+    runs = tmp_path / "work" / "runs"
+    card = json.loads((runs / "champion-A-0.json").read_text())
+    assert card["epochs_trained"] == 1 and card["recipe"]["epochs"] == 2
+    assert (card["hardware"], card["torch"]) == ("a GPU", "2.11.0")
+    weights = load_file(runs / "champion-A-0.safetensors")
+    assert {f"module.{name}" for name in weights} == averaged.keys() - {"n_averaged"}
+    for name, value in weights.items():
+        assert torch.equal(value, averaged[f"module.{name}"])
+    assert not path.exists()
+
+
+def test_run_goes_on_in_another_form(wanted, tmp_path):
+    """Fallen while compiled: the plain form takes its checkpoint over."""
+    work = tmp_path / "work"
+    program = gpu_pieces.Program(wanted)
     compiled = replace(program.form, compiled=True)
     recipe = program.recipe("A", 2, 0, 100)
     program.run()
@@ -373,6 +403,7 @@ print(gpu_pieces.measure("C", gpu_pieces.Form(precision="float32"), 8, 0,
 """
 
 
+@pytest.mark.slow
 def test_needs_nothing_but_torch_numpy_tqdm_and_safetensors():
     found = subprocess.run(
         [sys.executable, "-c", MISSING], capture_output=True, text=True

@@ -1,12 +1,13 @@
 """The champion on a GPU that is there for some minutes: everything by one command.
 
     1. copy this repository and the data to the machine, and meanwhile measure:
-       nohup python -m tests.benchmarks.gpu --prepare --out prepared > prepare.txt &
+       nohup python -m tests.benchmarks.gpu --prepare --out runs/prepared &
     2. train, in the order of worth, for as long as there is time:
        CIFAR10_ROOT=<folder> python -m tests.benchmarks.gpu --minutes 9 --out results
     3. the same again, on the same machine or on another one, goes on where it ended:
        CIFAR10_ROOT=<folder> python -m tests.benchmarks.gpu --minutes 4 --out more \\
            --resume results/gpu.tar
+       With --finish --device cpu, runs that were cut off end where they are.
 
 First it measures some forms of a training step on synthetic images, and takes the
 fastest that trains as plain PyTorch does (`--prepare` does only this; what is measured
@@ -56,6 +57,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--share", type=float, default=0.8, help="of time: champion's")
     parser.add_argument("--batch-size", type=int, default=500)
     parser.add_argument("--pieces", nargs="+", default=PIECES, choices=PIECES)
+    parser.add_argument("--finish", action="store_true", help="judge what was cut off")
     parser.add_argument("--device", default="cuda", help="or cpu: a rehearsal")
     parser.add_argument("--source", default="full", help="sample: a rehearsal")
     parser.add_argument("--images", type=int, default=0, help="only the first ones")
@@ -77,8 +79,9 @@ def end(process: subprocess.Popen) -> int:
 def prepare(work: Path, options: dict, seconds: float) -> None:
     """Measure all forms, once a machine; a process that hangs or falls is replaced."""
     marker, rows = work / "prepared.json", work / "measured.jsonl"
-    wait_for_another(marker, seconds)
-    if marker.exists() and json.loads(marker.read_text())["host"] == platform.node():
+    if another_prepares(marker, seconds):
+        return
+    if marker.exists() and json.loads(marker.read_text()) == this_machine():
         return
     until = time.time() + seconds
     marker.with_suffix(".running").write_text(str(os.getpid()))
@@ -92,22 +95,30 @@ def prepare(work: Path, options: dict, seconds: float) -> None:
                 seen, since = size, time.time()
         if end(process) == 0:
             break
-    marker.with_suffix(".running").unlink()
-    marker.write_text(json.dumps({"host": platform.node()}))
+    marker.with_suffix(".running").unlink(missing_ok=True)
+    marker.write_text(json.dumps(this_machine()))
     return_results(work, Path(options["out"]), options["command"])
 
 
-def wait_for_another(marker: Path, seconds: float) -> None:
-    """If another process is preparing on this machine, wait, but not for ever."""
-    running = marker.with_suffix(".running")
-    until = time.time() + seconds
-    while running.exists() and time.time() < until:
+def this_machine() -> list[str]:
+    """Its name, and what Linux calls this start of it."""
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    return [platform.node(), boot.read_text() if boot.exists() else ""]
+
+
+def another_prepares(marker: Path, seconds: float) -> bool:
+    """Wait for a process that is preparing already; whether it still is at the end."""
+    running, until = marker.with_suffix(".running"), time.time() + seconds
+    while running.exists():
         try:
             os.kill(int(running.read_text()), 0)  # asks whether it lives
-        except (OSError, ValueError):
-            break
+        except (OSError, ValueError):  # it fell, or has finished just now
+            running.unlink(missing_ok=True)
+            return False
+        if time.time() > until:
+            return True
         time.sleep(0.5)
-    running.unlink(missing_ok=True)
+    return False
 
 
 def train(work: Path, options: dict) -> None:
@@ -145,7 +156,8 @@ def main(arguments: list[str] | None = None) -> None:
     command = shlex.join(["python", "-m", "tests.benchmarks.gpu", *given])
     options = vars(namespace) | {"work": str(work), "command": command}
     options["until"] = started + 60 * namespace.minutes
-    prepare(work, options, namespace.prepare_seconds)
+    if not namespace.finish:
+        prepare(work, options, namespace.prepare_seconds)
     if not namespace.prepare:
         train(work, options)
 

@@ -102,7 +102,7 @@ def forms_to_measure(device: torch.device, design: str) -> list[tuple]:
     measured = [(design, form, BATCH_SIZE) for form in forms]
     other = "C" if design == "A" else "A"
     measured += [(other, form, BATCH_SIZE) for form in forms[:4]]
-    return measured + [(design, graph, size) for size in (125, 250, 1000, 2000)]
+    return measured + [(design, graph, size) for size in (125, 250, 1000)]
 
 
 def recipe_of(

@@ -137,10 +137,10 @@ class Program:
         try:
             for piece in self.options["pieces"]:
                 (self.work / "piece").write_text(piece)
-                if piece in SHORT_RUNS:
-                    self.time_to(piece)
-                else:
+                if piece not in SHORT_RUNS:
                     self.train(piece)
+                elif not self.options["finish"]:
+                    self.time_to(piece)
         except OutOfTime:
             log(self.work, f"out of time in {piece}")
         (self.work / "piece").unlink(missing_ok=True)
@@ -150,7 +150,10 @@ class Program:
         """How many epochs the long runs have: as many as fit, measured now; kept."""
         path, options = self.work / "plan.json", self.options
         if path.exists():
-            return json.loads(path.read_text())["epochs"]
+            plan = json.loads(path.read_text())
+            if options["finish"]:
+                self.machine = plan["machine"]  # there the runs were trained
+            return plan["epochs"]
         started, size = time.time(), options["batch_size"]
         seconds = 2 * options["seconds"]
         found = measure(options["design"], self.form, size, seconds, self.device)
@@ -158,7 +161,8 @@ class Program:
         images = options["share"] * 0.95 * left * rate  # 5 % for what is not training
         epochs = int(images / len(self.data.train))
         epochs = max(2, min(options["epochs"], epochs))
-        path.write_text(json.dumps({"epochs": epochs, "images_per_second": rate}))
+        plan = {"epochs": epochs, "images_per_second": rate, "machine": self.machine}
+        path.write_text(json.dumps(plan))
         log(
             self.work,
             f"{rate:,.0f} images/s (measured in {time.time() - started:.0f} s), "
@@ -185,6 +189,8 @@ class Program:
         if (self.work / "runs" / f"{name}.json").exists():
             log(self.work, f"{name}: finished before")
             return
+        if self.options["finish"]:
+            return self.finish(name) if checkpoint.exists() else None
         data = self.data.train
         recipe = self.recipe(network, self.epochs, seed, len(data))
         take_over(checkpoint, recipe)
