@@ -209,7 +209,7 @@ def test_the_fastest_form_that_trains_is_taken():
         measurement(Form(), 100.0),
         measurement(graph, 300.0, loss=2.03),
         measurement(replace(graph, depthwise="dense"), 400.0, loss=1.8),  # wrong
-        measurement(replace(graph, compiled=True), 900.0, hardware="another"),
+        measurement(replace(graph, compiled="whole"), 900.0, hardware="another"),
         measurement(replace(graph, precision="tf32"), 800.0),
         measurement(graph, 700.0, batch_size=1000),
         measurement(graph, 600.0, design="C"),
@@ -350,7 +350,7 @@ def test_run_goes_on_in_another_form(wanted, tmp_path):
     """Fallen while compiled: the plain form takes its checkpoint over."""
     work = tmp_path / "work"
     program = gpu_pieces.Program(wanted)
-    compiled = replace(program.form, compiled=True)
+    compiled = replace(program.form, compiled="whole")
     recipe = program.recipe("A", 2, 0, 100)
     program.run()
     path = work / "champion-A-0.checkpoint"

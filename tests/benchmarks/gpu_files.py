@@ -54,8 +54,6 @@ def write_speed(work: Path, command: str) -> None:
         writer.writeheader()
         for row in map(json.loads, lines):
             form = row["form"]
-            words = [form["depthwise"]] + ["compiled"] * form["compiled"]
-            words.append("CUDA graph" if form["graph"] else "eager")
-            named = {"form": ", ".join(words), "precision": form["precision"]}
+            named = {"form": row["words"], "precision": form["precision"]}
             fixed = {"subject": "training step", "command": command}
             writer.writerow(row | named | fixed)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cifar_helpers import runtime
-from cifar_helpers.blocks import DepthwiseSeparableConv
+from cifar_helpers.blocks import DepthwiseSeparableConv, GatedUnit
 from cifar_helpers.data import LabelledImages
 from cifar_helpers.depthwise import DepthwiseConv2d
 from cifar_helpers.model import NetConfig
@@ -69,13 +69,14 @@ class Form:
     """How a step is computed; the defaults are the way that always works."""
 
     depthwise: str = "plain"  # or "dense", "shifts"
-    compiled: bool = False
+    compiled: str = ""  # or "units": the gated ones, each by itself; "whole": all
     graph: bool = False  # captured once, then replayed: CUDA only
     precision: str = "bfloat16"  # "tf32", "float32"
 
     def __str__(self) -> str:
-        words = (self.depthwise, *(("compiled",) if self.compiled else ()))
-        return ", ".join((*words, "CUDA graph" if self.graph else "eager"))
+        compiled = (f"{self.compiled} compiled",) if self.compiled else ()
+        graph = "CUDA graph" if self.graph else "eager"
+        return ", ".join((self.depthwise, *compiled, graph))
 
 
 def forms_to_measure(device: torch.device, design: str) -> list[tuple]:
@@ -92,12 +93,12 @@ def forms_to_measure(device: torch.device, design: str) -> list[tuple]:
         Form(),
         graph,
         replace(graph, depthwise="dense"),
-        replace(graph, depthwise="shifts", compiled=True),
-        replace(graph, compiled=True),
-        replace(graph, depthwise="dense", compiled=True),
+        replace(graph, depthwise="shifts", compiled="units"),
+        replace(graph, compiled="units"),
+        replace(graph, depthwise="dense", compiled="units"),
         Form(precision="float32"),
         Form(precision="tf32"),
-        Form(depthwise="dense"),
+        replace(graph, compiled="whole"),
     ]
     measured = [(design, form, BATCH_SIZE) for form in forms]
     other = "C" if design == "A" else "A"
@@ -120,7 +121,7 @@ def recipe_of(
     baseline keeps its own recipe, in batches of 256 with four times the rate.
     """
     steps = -(-images // batch_size) * epochs
-    rates = {"seed": seed, "epochs": epochs, "compile": form.compiled}
+    rates = {"seed": seed, "epochs": epochs, "compile": form.compiled == "whole"}
     rates["precision"] = "float32" if form.precision == "tf32" else form.precision
     if network == "baseline":
         return replace(
@@ -187,14 +188,20 @@ DEPTHWISE = {"plain": DepthwiseConv2d, "dense": DenseDepthwise}
 DEPTHWISE["shifts"] = ShiftedDepthwise
 
 
-def use(model: nn.Module, depthwise: str) -> nn.Module:
-    """Compute depthwise convolutions so from now on; the weights stay as they are."""
+def use(model: nn.Module, depthwise: str, compiled: str = "") -> nn.Module:
+    """Compute depthwise convolutions so from now on; the weights stay as they are.
+
+    Units that are compiled one by one take a fraction of the time that the whole needs,
+    as equal ones share their code; copies, such as the averaged network, are plain.
+    """
     separable = ComposedSeparable if depthwise == "dense" else DepthwiseSeparableConv
     for module in model.modules():
         if isinstance(module, DepthwiseConv2d):
             module.__class__ = DEPTHWISE[depthwise]
         elif isinstance(module, DepthwiseSeparableConv):
             module.__class__ = separable
+        elif isinstance(module, GatedUnit) and compiled == "units":
+            module.compile(dynamic=False)
     return model
 
 
@@ -247,6 +254,8 @@ class GraphTrainer(Trainer):
 
 def trainer_of(form: Form):
     """The kind of Trainer that a form needs; sets what holds for the whole process."""
+    if form.compiled:
+        torch.compiler.reset()  # each form may keep some variants of a unit
     torch.backends.cudnn.benchmark = True
     torch.backends.cudnn.allow_tf32 = form.precision != "float32"
     torch.backends.cuda.matmul.allow_tf32 = form.precision == "tf32"
@@ -273,7 +282,9 @@ def measure(design, form: Form, batch_size: int, seconds: float, device) -> dict
     recipe = recipe_of(10, form, 50_000, batch_size=batch_size)
     runtime.seed_everything(0)
     model = make_model(DESIGNS[design], recipe, data.images).to(device)
-    trainer = trainer_of(form)(use(model, form.depthwise), recipe, 10_000)
+    trainer = trainer_of(form)(
+        use(model, form.depthwise, form.compiled), recipe, 10_000
+    )
     data, losses, rates = data.to(device), [], []
     started = None
     while started is None or len(losses) < 2 or time.perf_counter() - started < seconds:
@@ -317,4 +328,5 @@ def row_of(design: str, form: Form, batch_size: int, device) -> dict:
     """What is known of a measurement before it is made."""
     machine = runtime.describe_machine(device)
     row = {"design": design, "form": asdict(form), "batch_size": batch_size}
+    row["words"] = str(form)
     return row | {name: machine[name] for name in ("hardware", "torch")}

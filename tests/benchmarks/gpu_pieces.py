@@ -178,7 +178,7 @@ class Program:
         """Train, in the form that was chosen; the history."""
         runtime.seed_everything(recipe.seed)
         model = make_model(DESIGNS[network], recipe, training.images)
-        model = use(model.to(self.device), self.form.depthwise)
+        model = use(model.to(self.device), self.form.depthwise, self.form.compiled)
         more["make_trainer"] = trainer_of(self.form)
         return fit(model, training, recipe, **more)[1]
 
