@@ -10,7 +10,7 @@ import io
 import os
 import time
 from contextlib import contextmanager
-from dataclasses import asdict, is_dataclass
+from dataclasses import MISSING, asdict, fields, is_dataclass
 from pathlib import Path
 
 import torch
@@ -135,7 +135,14 @@ def identity(model: nn.Module, recipe, data, validation) -> dict:
         "network": network,
         "images": {name: _digest(part and part.images) for name, part in parts.items()},
         "labels": {name: _digest(part and part.labels) for name, part in parts.items()},
+        "defaults": {"recipe": _defaults(recipe), "network": _defaults(config)},
     }
+
+
+def _defaults(thing) -> dict:
+    """What the entries of a dataclass are if nobody says otherwise."""
+    entries = fields(thing) if is_dataclass(thing) else ()
+    return {f.name: f.default for f in entries if f.default is not MISSING}
 
 
 def _digest(tensor) -> str:
@@ -146,10 +153,15 @@ def _digest(tensor) -> str:
 
 
 def differences(saved: dict, wanted: dict) -> list[str]:
-    """In what a checkpoint's identity differs from that of the run that asks for it."""
-    found = []
+    """In what a checkpoint's identity differs from that of the run that asks for it.
+
+    An entry that is newer than the checkpoint had its default value then.
+    """
+    found, defaults = [], wanted.get("defaults", {})
     for name, entries in wanted.items():
-        before = saved.get(name, {})
+        if name == "defaults":
+            continue
+        before = defaults.get(name, {}) | saved.get(name, {})
         for key in entries.keys() | before.keys():
             old, new = before.get(key, "none"), entries.get(key, "none")
             if old == new:

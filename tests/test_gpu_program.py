@@ -17,6 +17,8 @@ from safetensors.torch import load_file
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from cifar_helpers import checkpoints
+from cifar_helpers.blocks import GatedUnit
 from cifar_helpers.data import Batches
 from cifar_helpers.model import (
     CIFAR10Net,
@@ -37,6 +39,7 @@ from tests.benchmarks.gpu_forms import (
     forms_to_measure,
     recipe_of,
     synthetic,
+    trainer_of,
     use,
 )
 from tests.benchmarks.rows import read_rows
@@ -172,6 +175,17 @@ def test_replayed_steps_train_like_plain_ones(graphs_on_a_cpu):
     assert losses[0] == pytest.approx(losses[1])
 
 
+def test_units_are_compiled_in_training_and_plain_in_the_average(monkeypatch):
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **how: seen.add(self))
+    data, seen = synthetic(8), set()
+    recipe = recipe_of(1, EXACT, 8, batch_size=8)
+    model = make_model(SMALL, recipe, data.images)
+    trainer = trainer_of(replace(EXACT, compiled="units"))(model, recipe, 1)
+    assert type(trainer) is Trainer
+    units = {m for m in model.modules() if isinstance(m, GatedUnit)}
+    assert seen == units and len(units) == 5
+
+
 def test_a_captured_step_draws_no_random_numbers_and_reads_no_values(graphs_on_a_cpu):
     """Both would be frozen, or forbidden, in a real graph."""
     data = synthetic(8)
@@ -280,7 +294,7 @@ def test_everything_by_one_command_interrupted_once(options, tmp_path):
     process.wait()
     with tarfile.open(out / "gpu.tar") as tar:
         tar.extractall(tmp_path / "copy", filter="data")
-    saved = torch.load(tmp_path / "copy" / "champion-A-0.checkpoint")
+    saved = checkpoints.load(tmp_path / "copy" / "champion-A-0.checkpoint")
     assert [row["epoch"] for row in saved["history"]] == [1]
 
     options[options.index("--work") + 1] = str(tmp_path / "other")
@@ -309,7 +323,7 @@ def test_everything_by_one_command_interrupted_once(options, tmp_path):
     model = CIFAR10Net(NetConfig(**card["config"]))
     model.load_state_dict(load_file(ended / "champion-A-0.safetensors"))
     assert card["parameters"] == 198_748 and card["epochs_trained"] == 2
-    assert not list(tmp_path.glob("end/*.checkpoint"))
+    assert not list(tmp_path.glob("end/*.checkpoint*"))
 
 
 def checkpoint_in(path):
@@ -333,7 +347,7 @@ def wanted(options, tmp_path, monkeypatch):
 def test_run_that_was_cut_off_can_be_finished_where_it_is(wanted, tmp_path):
     gpu_pieces.Program(wanted).run()
     path = tmp_path / "work" / "champion-A-0.checkpoint"
-    averaged = torch.load(path)["averaged"]
+    averaged = checkpoints.load(path)["averaged"]
     gpu_pieces.Program(wanted | {"finish": True}).run()
     runs = tmp_path / "work" / "runs"
     card = json.loads((runs / "champion-A-0.json").read_text())
@@ -355,7 +369,7 @@ def test_run_goes_on_in_another_form(wanted, tmp_path):
     program.run()
     path = work / "champion-A-0.checkpoint"
     gpu_pieces.take_over(path, recipe_of(2, compiled, 100, 0, 50))
-    saved = torch.load(path)
+    saved = checkpoints.load(path)
     assert saved["identity"]["recipe"]["compile"] and len(saved["history"]) == 1
     program = gpu_pieces.Program(wanted | {"until": time.time() + 100})
     program.run()

@@ -689,6 +689,19 @@ def test_killed_runs_go_on_bit_for_bit(tmp_path):
     assert same(got, expected) and epochs == epochs_again == 6
 
 
+@pytest.mark.parametrize("kind, entry", [("network", "far_step"), ("recipe", "seed")])
+def test_checkpoint_from_before_an_entry_was_added_goes_on(few, tmp_path, kind, entry):
+    path = tmp_path / "run.checkpoint"
+    model, history = fit(network(), few, QUICK, checkpoint=path)
+    saved = checkpoints.load(path)
+    del saved["identity"][kind][entry]
+    checkpoints.save(path, saved)
+    again, same_history = fit(network(), few, QUICK, checkpoint=path)
+    assert same(weights_of(again), weights_of(model)) and same_history == history
+    with pytest.raises(ValueError, match="another run .*seed: 0 then, 1 now"):
+        fit(network(), few, replace(QUICK, seed=1), checkpoint=path)
+
+
 # ---- the command ---------------------------------------------------------------------
 
 

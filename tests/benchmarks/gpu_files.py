@@ -37,7 +37,7 @@ def return_results(work: Path, out: Path, command: str) -> None:
     part = out / "gpu.tar.part"
     with tarfile.open(part, "w") as tar:
         for path in sorted(work.iterdir()):
-            if path.suffix not in (".part", ".running"):
+            if path.suffix not in (".part", ".running", ".previous", ".lock"):
                 tar.add(path, path.name)
     os.replace(part, out / "gpu.tar")
     for name in ("speed.csv", "runs.csv", "times.csv", "log.txt"):

@@ -9,6 +9,7 @@ operation or be recorded once and replayed as a CUDA graph, compiled or not.
 
 import time
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -188,20 +189,14 @@ DEPTHWISE = {"plain": DepthwiseConv2d, "dense": DenseDepthwise}
 DEPTHWISE["shifts"] = ShiftedDepthwise
 
 
-def use(model: nn.Module, depthwise: str, compiled: str = "") -> nn.Module:
-    """Compute depthwise convolutions so from now on; the weights stay as they are.
-
-    Units that are compiled one by one take a fraction of the time that the whole needs,
-    as equal ones share their code; copies, such as the averaged network, are plain.
-    """
+def use(model: nn.Module, depthwise: str) -> nn.Module:
+    """Compute depthwise convolutions so from now on; the weights stay as they are."""
     separable = ComposedSeparable if depthwise == "dense" else DepthwiseSeparableConv
     for module in model.modules():
         if isinstance(module, DepthwiseConv2d):
             module.__class__ = DEPTHWISE[depthwise]
         elif isinstance(module, DepthwiseSeparableConv):
             module.__class__ = separable
-        elif isinstance(module, GatedUnit) and compiled == "units":
-            module.compile(dynamic=False)
     return model
 
 
@@ -253,13 +248,26 @@ class GraphTrainer(Trainer):
 
 
 def trainer_of(form: Form):
-    """The kind of Trainer that a form needs; sets what holds for the whole process."""
+    """What makes a form's Trainer; sets what holds for the whole process."""
     if form.compiled:
-        torch.compiler.reset()  # each form may keep some variants of a unit
+        torch.compiler.reset()  # a unit may be compiled for a few shapes only
     torch.backends.cudnn.benchmark = True
     torch.backends.cudnn.allow_tf32 = form.precision != "float32"
     torch.backends.cuda.matmul.allow_tf32 = form.precision == "tf32"
-    return GraphTrainer if form.graph else Trainer
+    return partial(make_trainer, form)
+
+
+def make_trainer(form: Form, model: nn.Module, recipe: Recipe, steps: int) -> Trainer:
+    """A Trainer that computes in a form, but for `use`.
+
+    Units compiled one by one take a fraction of the time that the whole would, as equal
+    ones share their code. The averaged network, copied before, is not compiled.
+    """
+    trainer = (GraphTrainer if form.graph else Trainer)(model, recipe, steps)
+    for module in model.modules():
+        if isinstance(module, GatedUnit) and form.compiled == "units":
+            module.compile(dynamic=False)
+    return trainer
 
 
 # ---- measuring -----------------------------------------------------------------------
@@ -282,9 +290,7 @@ def measure(design, form: Form, batch_size: int, seconds: float, device) -> dict
     recipe = recipe_of(10, form, 50_000, batch_size=batch_size)
     runtime.seed_everything(0)
     model = make_model(DESIGNS[design], recipe, data.images).to(device)
-    trainer = trainer_of(form)(
-        use(model, form.depthwise, form.compiled), recipe, 10_000
-    )
+    trainer = trainer_of(form)(use(model, form.depthwise), recipe, 10_000)
     data, losses, rates = data.to(device), [], []
     started = None
     while started is None or len(losses) < 2 or time.perf_counter() - started < seconds:

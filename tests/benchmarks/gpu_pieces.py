@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from cifar_helpers import runtime
+from cifar_helpers import checkpoints, runtime
 from cifar_helpers.data import CIFAR10, load_cifar10, split
 from cifar_helpers.download import FULL_SHA256
 from cifar_helpers.evaluation import evaluate
@@ -178,7 +178,7 @@ class Program:
         """Train, in the form that was chosen; the history."""
         runtime.seed_everything(recipe.seed)
         model = make_model(DESIGNS[network], recipe, training.images)
-        model = use(model.to(self.device), self.form.depthwise, self.form.compiled)
+        model = use(model.to(self.device), self.form.depthwise)
         more["make_trainer"] = trainer_of(self.form)
         return fit(model, training, recipe, **more)[1]
 
@@ -203,7 +203,7 @@ class Program:
                 checkpoint=checkpoint,
             )
         except OutOfTime:
-            history = torch.load(checkpoint, weights_only=True)["history"]
+            history = checkpoints.load(checkpoint)["history"]
             if len(history) < 0.9 * recipe.epochs:
                 raise  # else the rate is nearly zero: little is missing
         self.finish(name)
@@ -242,7 +242,7 @@ class Program:
     def finish(self, name: str) -> None:
         """Judge a run once and write its files, out of its last checkpoint."""
         checkpoint = self.work / f"{name}.checkpoint"
-        saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        saved = checkpoints.load(checkpoint)
         identity, history = saved["identity"], saved["history"]
         recipe = Recipe(**identity["recipe"])
         model = CIFAR10Net(NetConfig(**identity["network"]))
@@ -257,7 +257,7 @@ class Program:
             "recipe": asdict(recipe),
             "seed": recipe.seed,
             "data": self.data.source,
-            "training_images": identity["images"],
+            "training_images": int(identity["images"]["training"].split()[0]),
             **self.machine,
             "form": f"{self.form}, {self.form.precision}",
             "epochs_trained": len(history),
@@ -268,7 +268,8 @@ class Program:
             card["data_sha256"] = FULL_SHA256
         card = save_run(self.work / "runs", name, model.cpu(), history, card)
         self.add_run(name, card, history)
-        checkpoint.unlink()
+        for path in (checkpoint, checkpoints.previous(checkpoint)):
+            path.unlink(missing_ok=True)
         log(self.work, f"{name}: {card['test_accuracy_percent']:.2f} % of the test set")
         self.give_back()
 
@@ -332,12 +333,11 @@ class Program:
 
 def take_over(checkpoint: Path, recipe: Recipe) -> None:
     """Let a run go on in another form: only that may differ in its checkpoint."""
-    if checkpoint.exists():
-        saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    saved = checkpoints.load(checkpoint)
+    if saved is not None:
         for name in ("compile", "precision"):
             saved["identity"]["recipe"][name] = getattr(recipe, name)
-        torch.save(saved, checkpoint.with_suffix(".part"))
-        os.replace(checkpoint.with_suffix(".part"), checkpoint)
+        checkpoints.save(checkpoint, saved)
 
 
 def main() -> None:
