@@ -3,6 +3,7 @@
 import inspect
 import json
 import re
+from dataclasses import replace
 from functools import partial
 
 import pytest
