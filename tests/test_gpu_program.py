@@ -224,7 +224,7 @@ def test_the_fastest_form_that_trains_is_taken():
         measurement(Form(), 100.0),
         measurement(graph, 300.0, loss=2.03),
         measurement(replace(graph, depthwise="dense"), 400.0, loss=1.8),  # wrong
-        measurement(replace(graph, depthwise="shifts"), 500.0, gradients=[1, 0.2, 0]),
+        measurement(replace(graph, depthwise="shifts"), 500.0, gradients=[1, 0.4, 0]),
         measurement(replace(graph, compiled="whole"), 900.0, hardware="another"),
         measurement(replace(graph, precision="tf32"), 800.0),
         measurement(graph, 700.0, batch_size=1000),
