@@ -285,27 +285,50 @@ def synthetic(count: int) -> LabelledImages:
 
 
 def measure(design, form: Form, batch_size: int, seconds: float, device) -> dict:
-    """Images per second of real steps, and the losses of two passes over 20 batches."""
+    """Images per second of real steps; what shows whether they are right.
+
+    That is the length of each parameter's first gradient, and the losses of two passes
+    over 20 batches. Residual branches start at random, so that all have a gradient.
+    """
     data = synthetic(20 * batch_size if device.type == "cuda" else 2 * batch_size)
     recipe = recipe_of(10, form, 50_000, batch_size=batch_size)
+    recipe = replace(recipe, zero_init_residual=False)
     runtime.seed_everything(0)
     model = make_model(DESIGNS[design], recipe, data.images).to(device)
-    trainer = trainer_of(form)(use(model, form.depthwise), recipe, 10_000)
+    trainer = trainer_of(form)(use(model, form.depthwise), recipe, 400)
     data, losses, rates = data.to(device), [], []
-    started = None
-    while started is None or len(losses) < 2 or time.perf_counter() - started < seconds:
-        row = train_one_epoch(trainer, data)  # the first pass sets things up
-        started = started or time.perf_counter()
+    trainer.train_mode()
+    batch = data.subset(slice(batch_size))
+    trainer.gradients(*trainer.augmented(batch.images, batch.labels))
+    gradients = torch.stack([p.grad.float().norm() for p in model.parameters()])
+    gradients = gradients.tolist()  # sets things up, and waits for it
+    started = time.perf_counter()
+    while len(losses) < 2 or time.perf_counter() - started < seconds:
+        row = train_one_epoch(trainer, data)
         losses.append(row["train_loss"])
         rates.append(len(data) / row["seconds"])
     rate = sorted(rates[1:])[len(rates[1:]) // 2]
-    return {"images_per_second": round(rate, 1), "losses": losses[:2]}
+    found = {"images_per_second": round(rate, 1), "losses": losses[:2]}
+    return found | {"gradients": gradients}
 
 
 def trains_correctly(row: dict, reference: dict) -> bool:
-    """Whether both passes' losses are those of the reference, but for rounding."""
-    pairs = zip(row["losses"], reference["losses"], strict=True)
-    return all(abs(loss - right) < 0.03 * right for loss, right in pairs)
+    """Whether first gradients and losses are those of the reference, but for rounding.
+
+    bfloat16 moves the lengths of gradients by 4 to 5 %; a depthwise convolution with
+    its filters turned around moves them by 21 %, one that passes no gradient on by 51 %
+    (design A, 25 images, on a CPU). Losses differ by a few thousandths.
+    """
+    return all(
+        difference(row[name], reference[name]) < limit
+        for name, limit in (("gradients", 0.1), ("losses", 0.03))
+    )
+
+
+def difference(values: list[float], reference: list[float]) -> float:
+    """Relative, over all together."""
+    wanted = torch.tensor(reference)
+    return ((torch.tensor(values) - wanted).norm() / wanted.norm()).item()
 
 
 def choose(rows: list[dict], design: str, hardware: str) -> tuple[Form, float | None]:
