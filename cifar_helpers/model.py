@@ -363,7 +363,7 @@ def predict(model: nn.Module, images: Tensor, batch_size: int | None = None) -> 
 
 
 def check_raw_images(images: Tensor) -> None:
-    """Raise TypeError or ValueError unless `images` is a uint8 (N, 3, H, W) batch."""
+    """Raise TypeError or ValueError unless these are uint8 images (N, 3, 32, 32)."""
     if not isinstance(images, Tensor) or images.dtype != torch.uint8:
         kind = type(images)
         got, remedy = f"{kind.__module__}.{kind.__qualname__}", "see torchvision.io"
@@ -383,6 +383,11 @@ def check_raw_images(images: Tensor) -> None:
             f"images must be (N, 3, H, W), not {tuple(images.shape)}; a single image "
             "needs a batch dimension, images[None]; channels at the end go to their "
             "place with images.permute(0, 3, 1, 2)"
+        )
+    if images.shape[2:] != (32, 32):
+        raise ValueError(
+            f"images must be 32 x 32 as those of CIFAR-10, not {tuple(images.shape)}: "
+            "a network is right about the size that it was trained on; resize them"
         )
 
 
@@ -417,8 +422,9 @@ def table_of_sizes(model: CIFAR10Net, size: int = 32) -> list[dict]:
 
     Multiply-adds are per image, counted like those of `count_multiply_adds`.
     """
-    with captured(model, *PARTS) as kept:
-        predict(model, torch.zeros(1, 3, size, size, dtype=torch.uint8))
+    image = next(model.parameters()).new_zeros(1, 3, size, size)
+    with captured(model, *PARTS) as kept, evaluation_mode(model), torch.no_grad():
+        model(image)
     multiply_adds = _multiply_adds_by_module(model, size)
     return [
         {

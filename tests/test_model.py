@@ -707,9 +707,18 @@ def test_predict_takes_the_number_format_of_the_model(dtype):
 
 def test_predict_restores_the_mode_after_an_error():
     model = CIFAR10Net(NetConfig(**NARROW)).train()
-    with pytest.raises(ValueError, match="multiples of 4"):
-        predict(model, raw_images(2)[..., :31])
-    assert model.training
+    model.head.register_forward_hook(lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        predict(model, raw_images(2))
+    assert all(module.training for module in model.modules())
+
+
+@pytest.mark.parametrize("size", [31, 48, 64])
+def test_predict_refuses_other_sizes(size):
+    """Trained on 32 x 32, a network says less and less on others, without a word."""
+    images = torch.zeros(2, 3, size, size, dtype=torch.uint8)
+    with pytest.raises(ValueError, match="must be 32 x 32 .* resize"):
+        predict(CIFAR10Net(NetConfig(**NARROW)), images)
 
 
 def test_predict_takes_raw_images_only():

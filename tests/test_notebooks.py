@@ -8,7 +8,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from execute_notebooks import NOTEBOOKS, all_notebooks, execute
+from execute_notebooks import LIMIT_BYTES, NOTEBOOKS, all_notebooks, execute
 
 from cifar_helpers.checks.framework import Verdict
 
@@ -63,6 +63,7 @@ def test_runs_from_top_to_bottom_with_the_sample(path):
 
 @by_name
 def test_is_committed_as_one_clean_run_on_the_full_data(path):
+    assert path.stat().st_size < LIMIT_BYTES
     notebook = nbformat.read(path, as_version=4)
     cells = code_cells(notebook)
     assert [cell.execution_count for cell in cells] == [*range(1, len(cells) + 1)]
