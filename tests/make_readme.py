@@ -29,7 +29,8 @@ TEST_IMAGES = 10_000
 NETWORKS = {  # name: what it is
     "baseline": "the default `NetConfig()`",
     "cpu": "for ten minutes on two cores",
-    "champion": "the most accurate",
+    "champion": "separable units, trained for longer",
+    "gated": "gated units, the most accurate",
 }
 CONTENDERS = {  # name in laptop.csv: what it is
     "cpu": "preset `cpu`: the six parts",
@@ -75,14 +76,14 @@ def judged_before(name: str) -> str:
     """Test accuracies of earlier versions of a network or its recipe."""
     rows = read_rows(runtime.RESULTS / "champion.csv")
     rows = [r for r in rows if r["run"] == name and r["test_accuracy_percent"]]
-    *earlier, last = rows
-    if float(last["test_accuracy_percent"]) != load_card(name)["test_accuracy_percent"]:
+    (*earlier, last), card = rows, load_card(name)
+    if float(last["test_accuracy_percent"]) != card["test_accuracy_percent"]:
         raise ValueError(f"champion.csv does not end with the run of {name}'s card")
     by_length = {}
     for row in earlier:
         by_length.setdefault(row["epochs"], []).append(row["test_accuracy_percent"])
     runs = [f"{', '.join(a)} % ({epochs} epochs)" for epochs, a in by_length.items()]
-    return "; ".join(runs) or "no"
+    return "; ".join([*card.get("judged_before", []), *runs]) or "no"
 
 
 def networks() -> str:
