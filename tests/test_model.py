@@ -4,7 +4,6 @@ import inspect
 import json
 import re
 import warnings
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -28,6 +27,7 @@ from cifar_helpers.model import (
 )
 from cifar_helpers.pretrained import load_pretrained
 from cifar_helpers.recipes import PRESETS
+from tests.benchmarks.gpu_forms import DESIGNS
 
 NARROW = {
     "channels": 4,
@@ -37,19 +37,7 @@ NARROW = {
     "out_channels": 7,
 }
 GATED = PRESETS["gated"][0]  # gated units on maps of 16 x 16
-FINE = replace(  # the same units on maps of 32 x 32, then on wider ones of 16 x 16
-    GATED,
-    initial_stride=1,
-    channels=48,
-    deep_channels=80,
-    near_dilations=(2, 4),
-    far_stride=2,
-    far_step="first",
-    up_groups=8,
-    refining_units=2,
-    aspp_stride=1,
-    aspp_pooled=False,
-)
+FINE = DESIGNS["A"]  # the same units on maps of 32 x 32, then on wider ones
 SWITCHES = [(), *((part,) for part in PARTS[:-1]), PARTS[:-1]]
 
 

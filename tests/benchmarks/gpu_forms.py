@@ -19,47 +19,25 @@ from cifar_helpers import runtime
 from cifar_helpers.blocks import DepthwiseSeparableConv, GatedUnit
 from cifar_helpers.data import LabelledImages
 from cifar_helpers.depthwise import DepthwiseConv2d
-from cifar_helpers.model import NetConfig
 from cifar_helpers.recipes import PRESETS, Recipe, make_model
 from cifar_helpers.training import Trainer, train_one_epoch
 
-GATED = {  # what both designs share
-    "near_pairs": 2,
-    "far_pairs": 2,
-    "attention_reduction": 8,
-    "hidden_channels": 72,
-    "branch_channels": 24,
-    "out_channels": 128,
-    "rates": (3, 6, 9),  # 6, 12, 18 image pixels
-    "unit": "gated",
-    "down_kernel": 4,
-    "down_groups": 8,
-    "shortcut_from": "attention",
-}
+COARSE = PRESETS["gated"][0]
 DESIGNS = {
-    "A": NetConfig(  # fine maps: 198,748 parameters, 62.8 M multiply-adds
+    "A": replace(  # fine maps: 198,748 parameters, 62.8 M multiply-adds
+        COARSE,
+        initial_stride=1,
         channels=48,
         deep_channels=80,
         near_dilations=(2, 4),
-        far_dilations=(4, 8),  # 8, 16 image pixels
+        far_stride=2,  # dilations 4, 8 behind it: 8, 16 image pixels
         far_step="first",
         up_groups=8,
         refining_units=2,
         aspp_stride=1,
-        **GATED,
+        aspp_pooled=False,
     ),
-    "C": NetConfig(  # coarse maps: 196,915 parameters, 37.3 M multiply-adds
-        initial_stride=2,
-        channels=72,
-        deep_channels=72,
-        near_dilations=(1, 2),
-        far_dilations=(4, 8),
-        far_stride=1,
-        up_groups=4,
-        aspp_stride=2,
-        aspp_pooled=True,
-        **GATED,
-    ),
+    "C": COARSE,  # 196,915 parameters, 37.3 M multiply-adds
     "baseline": PRESETS["baseline"][0],
 }
 BATCH_SIZE = 500  # divides 45,000 and 50,000: all batches have one shape
