@@ -6,6 +6,7 @@ log-probabilities, without a second pass.
 """
 
 import math
+import operator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -311,8 +312,7 @@ def wilson_interval(correct: int, total: int, z: float = 1.96) -> tuple[float, f
     Inference". Raises TypeError for counts that are not whole, ValueError for
     impossible ones.
     """
-    correct = whole_number("correct", correct, least=None)  # NumPy's overflow
-    total = whole_number("total", total, least=None)
+    correct, total = operator.index(correct), operator.index(total)  # NumPy's overflow
     if total < 1 or not 0 <= correct <= total:
         raise ValueError(
             f"need 0 <= correct <= total and total >= 1, got {correct} of {total}"
