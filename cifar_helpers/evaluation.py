@@ -6,7 +6,6 @@ log-probabilities, without a second pass.
 """
 
 import math
-import operator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -301,29 +300,6 @@ def fit_temperature(predictions: Predictions) -> float:
     bounds = (math.log(0.05), math.log(20.0))
     found = minimize_scalar(loss, bounds=bounds, method="bounded")
     return math.exp(found.x)
-
-
-def wilson_interval(correct: int, total: int, z: float = 1.96) -> tuple[float, float]:
-    """The error bar of an accuracy: (low, high) in percent.
-
-    `correct` of `total` images are right; `z` = 1.96 standard deviations gives 95 %.
-    It covers the chance in drawing the test images, not that of training. Source:
-    Wilson 1927, "Probable Inference, the Law of Succession, and Statistical
-    Inference". Raises TypeError for counts that are not whole, ValueError for
-    impossible ones.
-    """
-    correct, total = operator.index(correct), operator.index(total)  # NumPy's overflow
-    if total < 1 or not 0 <= correct <= total:
-        raise ValueError(
-            f"need 0 <= correct <= total and total >= 1, got {correct} of {total}"
-        )
-    if not z > 0:
-        raise ValueError(f"z must be above 0, got {z}")
-    share = correct / total
-    centre = share + z**2 / (2 * total)
-    spread = z * math.sqrt(share * (1 - share) / total + z**2 / (4 * total**2))
-    scale = 100.0 / (1 + z**2 / total)
-    return max(0.0, scale * (centre - spread)), min(100.0, scale * (centre + spread))
 
 
 def class_activation_map(features: Tensor, weights: Tensor) -> Tensor:

@@ -10,11 +10,11 @@ from pathlib import Path
 from cifar_helpers import plots, runtime
 from cifar_helpers.data import load_cifar10
 from cifar_helpers.evaluation import collect_predictions, confusion_matrix
+from cifar_helpers.intervals import pooled_intervals
 from cifar_helpers.model import CIFAR10Net, table_of_sizes
 from cifar_helpers.pretrained import load_card, load_pretrained, read_history
 from tests.benchmarks.rows import read_rows
 from tests.benchmarks.stepwise import STEPS, short_runs
-from tests.intervals import pooled_intervals
 from tests.small_png import shrink
 
 IMAGES = Path(__file__).resolve().parents[1] / "notebooks" / "images"

@@ -17,11 +17,15 @@ from pathlib import Path
 from textwrap import fill
 
 from cifar_helpers import runtime
-from cifar_helpers.evaluation import wilson_interval
+from cifar_helpers.intervals import (
+    mean_interval,
+    pooled_intervals,
+    welch_interval,
+    wilson_interval,
+)
 from cifar_helpers.pretrained import load_card
 from tests.benchmarks.rows import read_rows
 from tests.benchmarks.stepwise import STEPS, short_runs
-from tests.intervals import mean_interval, pooled_intervals, welch_interval
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"

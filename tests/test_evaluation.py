@@ -325,36 +325,6 @@ def test_temperature_finds_back_what_was_done(predictions):
     assert predictions.with_temperature(base).mean_loss < min(losses)
 
 
-def test_wilson_interval_solves_its_equation():
-    low, high = evaluation.wilson_interval(8650, 10_000)
-    for bound in (low / 100, high / 100):  # the bound is z deviations from the share
-        deviation = math.sqrt(bound * (1 - bound) / 10_000)
-        assert abs(0.865 - bound) == pytest.approx(1.96 * deviation, rel=1e-6)
-    assert low < 86.5 < high
-    assert (high - low) / 2 == pytest.approx(0.67, abs=0.005)
-
-
-def test_wilson_interval_takes_numpys_counts():
-    """Small integer types would overflow when squared."""
-    expected = evaluation.wilson_interval(200, 250)
-    assert evaluation.wilson_interval(np.uint8(200), np.uint8(250)) == expected
-    expected = evaluation.wilson_interval(44_075, 50_000)
-    counts = np.int32(44_075), np.int32(50_000)
-    assert evaluation.wilson_interval(*counts) == expected
-    with pytest.raises(TypeError):
-        evaluation.wilson_interval(7.5, 10)
-
-
-def test_wilson_interval_at_the_ends():
-    assert evaluation.wilson_interval(0, 10)[0] == pytest.approx(0, abs=1e-12)
-    assert evaluation.wilson_interval(10, 10)[1] == pytest.approx(100)
-    for wrong in [(5, 0), (-1, 10), (11, 10)]:
-        with pytest.raises(ValueError, match="need 0 <= correct <= total"):
-            evaluation.wilson_interval(*wrong)
-    with pytest.raises(ValueError, match="z must be above 0"):
-        evaluation.wilson_interval(5, 10, z=0)
-
-
 # What the network looked at
 
 

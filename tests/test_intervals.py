@@ -1,14 +1,19 @@
-"""The intervals over seeds agree with SciPy's."""
+"""Intervals and tests agree with SciPy's, or with simulated draws."""
+
+import math
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from tests.intervals import (
+from cifar_helpers.intervals import (
+    mcnemar,
     mean_interval,
+    paired_interval,
     pooled_intervals,
     t_quantile,
     welch_interval,
+    wilson_interval,
 )
 
 FIRST, SECOND = [88.05, 87.64, 88.15], [87.67, 86.95, 87.3, 87.1]
@@ -50,3 +55,95 @@ def test_pooled_intervals_have_the_spread_within_the_groups():
     for (middle, half), runs in zip(intervals, groups, strict=True):
         expected = stats.t.interval(0.95, 6, np.mean(runs), spread / len(runs) ** 0.5)
         assert (middle - half, middle + half) == pytest.approx(expected)
+
+
+def test_wilson_interval_solves_its_equation():
+    low, high = wilson_interval(8650, 10_000)
+    for bound in (low / 100, high / 100):  # the bound is z deviations from the share
+        deviation = math.sqrt(bound * (1 - bound) / 10_000)
+        assert abs(0.865 - bound) == pytest.approx(1.96 * deviation, rel=1e-6)
+    assert low < 86.5 < high
+    assert (high - low) / 2 == pytest.approx(0.67, abs=0.005)
+
+
+def test_wilson_interval_takes_numpys_counts():
+    """Small integer types would overflow when squared."""
+    expected = wilson_interval(200, 250)
+    assert wilson_interval(np.uint8(200), np.uint8(250)) == expected
+    expected = wilson_interval(44_075, 50_000)
+    counts = np.int32(44_075), np.int32(50_000)
+    assert wilson_interval(*counts) == expected
+    with pytest.raises(TypeError):
+        wilson_interval(7.5, 10)
+
+
+def test_wilson_interval_at_the_ends():
+    assert wilson_interval(0, 10)[0] == pytest.approx(0, abs=1e-12)
+    assert wilson_interval(10, 10)[1] == pytest.approx(100)
+    for wrong in [(5, 0), (-1, 10), (11, 10)]:
+        with pytest.raises(ValueError, match="need 0 <= correct <= total"):
+            wilson_interval(*wrong)
+    with pytest.raises(ValueError, match="z must be above 0"):
+        wilson_interval(5, 10, z=0)
+
+
+def test_wilson_interval_is_scipys():
+    for correct, total in [(8803, 10_000), (3, 7), (10, 10)]:
+        expected = stats.binomtest(correct, total).proportion_ci(method="wilson")
+        expected = (100 * expected.low, 100 * expected.high)
+        assert wilson_interval(correct, total) == pytest.approx(expected, abs=2e-3)
+
+
+def draw_pair(images: int, seed: int):
+    """Two networks that agree often, the first a little better."""
+    random = np.random.default_rng(seed)
+    hard = random.random(images)
+    first, second = hard + 0.1 * random.random((2, images))
+    return first < 0.92, second < 0.9
+
+
+def test_paired_interval_is_that_of_a_bootstrap():
+    first, second = draw_pair(10_000, seed=0)
+    difference, low, high = paired_interval(first, second)
+    assert difference == pytest.approx(100 * (first.mean() - second.mean()))
+    random = np.random.default_rng(1)
+    draws = random.integers(10_000, size=(2_000, 10_000))
+    differences = 100 * (first[draws].mean(axis=1) - second[draws].mean(axis=1))
+    expected = np.percentile(differences, (2.5, 97.5))
+    assert (low, high) == pytest.approx(tuple(expected), abs=0.06)
+    swapped = paired_interval(second, first)
+    assert swapped == pytest.approx((-difference, -high, -low))
+
+
+def test_paired_interval_covers_the_truth():
+    """In 95 of 100 draws, here for 400 images."""
+    first, second = draw_pair(1_000_000, seed=2)
+    truth = 100 * (first.mean() - second.mean())
+    draws = [draw_pair(400, seed=10 + n) for n in range(600)]
+    intervals = [paired_interval(*pair) for pair in draws]
+    covered = [low <= truth <= high for _, low, high in intervals]
+    assert 0.92 <= np.mean(covered) <= 0.98
+
+
+def test_mcnemar_is_the_binomial_test_of_the_disagreements():
+    first, second = draw_pair(1_000, seed=3)
+    gained, lost = (first & ~second).sum(), (second & ~first).sum()
+    tail = stats.binom.cdf(min(gained, lost), gained + lost, 0.5)
+    assert mcnemar(first, second) == pytest.approx(min(1, 2 * tail))
+    assert mcnemar(first, first) == 1.0
+    assert mcnemar([1, 1, 1, 0], [0, 0, 0, 0]) == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        ([1, 0], [1], "the same images"),
+        ([], [], "at least one"),
+        ([0.5], [1], "one True or False per image"),
+        ([[1]], [[1]], "one True or False per image"),
+    ],
+)
+def test_what_is_no_pair_of_judgements_is_refused(first, second, message):
+    for judge in (paired_interval, mcnemar):
+        with pytest.raises(ValueError, match=message):
+            judge(first, second)

@@ -20,17 +20,17 @@ import cifar_helpers
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "cifar_helpers"
 FLOORS = (  # a module imports from lower floors only, a package's parts from each other
-    {"mirrors"},
+    {"mirrors", "intervals"},
     {"runtime", "field_rules", "hooks", "download", "depthwise", "optimizers"},
     {"data", "blocks"},
     {"augment", "corruptions", "model"},
     {"recipes", "pretrained", "receptive_field", "evaluation", "checkpoints"},
     {"training", "plots"},
-    {"notebook", "checks", "speed"},
+    {"notebook", "checks", "speed", "guesses"},
 )
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 FOR_TRAINING = {"cifar_helpers", "torch", "numpy", "tqdm", "safetensors"}
-FOR_READERS = {"plots", "notebook", "checks"}  # these may import more
+FOR_READERS = {"plots", "notebook", "checks", "intervals"}  # these may import more
 FOR_FEW = "matplotlib pandas seaborn sklearn scipy IPython ipywidgets torchvision"
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from drawn import NAMES, random_predictions, texts
 
-from cifar_helpers import evaluation, plots
+from cifar_helpers import evaluation, intervals, plots
 
 
 @pytest.mark.parametrize("normalized", [False, True])
@@ -79,7 +79,7 @@ def test_per_class_bars_are_sorted_and_carry_error_bars():
     names = [tick.get_text() for tick in axes.get_yticklabels()]
     assert names == ["cat", "ship", "dog"]  # drawn from the bottom up
     (low, _), (high, _) = axes.collections[0].get_segments()[0]
-    assert (low, high) == pytest.approx(evaluation.wilson_interval(140, 200))
+    assert (low, high) == pytest.approx(intervals.wilson_interval(140, 200))
     assert {"70.0", "80.5", "90.0", "recall (%)"} <= set(texts(figure))
 
 

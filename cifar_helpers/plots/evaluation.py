@@ -6,7 +6,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from cifar_helpers.evaluation import Calibration, wilson_interval
+from cifar_helpers.evaluation import Calibration
+from cifar_helpers.intervals import wilson_interval
 from cifar_helpers.plots.inputs import to_array
 from cifar_helpers.plots.style import BLUE, INK, SKY, SOFT, VERMILION, new_figure
 

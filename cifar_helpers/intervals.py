@@ -1,0 +1,137 @@
+"""95 % intervals: what ± means in the series.
+
+One accuracy: `wilson_interval`. Two networks judged on the same images:
+`paired_interval` for the difference, `mcnemar` for the test. Runs with different seeds:
+`mean_interval`, `welch_interval`, `pooled_intervals`; these take the runs' results as a
+sample from a normal distribution.
+"""
+
+import math
+import operator
+from collections.abc import Sequence
+from statistics import mean, variance
+
+import numpy as np
+from scipy import stats
+
+
+def wilson_interval(correct: int, total: int, z: float = 1.96) -> tuple[float, float]:
+    """The error bar of an accuracy: (low, high) in percent.
+
+    `correct` of `total` images are right; `z` = 1.96 standard deviations gives 95 %.
+    It covers the chance in drawing the test images, not that of training. Source:
+    Wilson 1927, "Probable Inference, the Law of Succession, and Statistical
+    Inference". Raises TypeError for counts that are not whole, ValueError for
+    impossible ones.
+    """
+    correct, total = operator.index(correct), operator.index(total)  # NumPy's overflow
+    if total < 1 or not 0 <= correct <= total:
+        raise ValueError(
+            f"need 0 <= correct <= total and total >= 1, got {correct} of {total}"
+        )
+    if not z > 0:
+        raise ValueError(f"z must be above 0, got {z}")
+    share = correct / total
+    centre = share + z**2 / (2 * total)
+    spread = z * math.sqrt(share * (1 - share) / total + z**2 / (4 * total**2))
+    scale = 100.0 / (1 + z**2 / total)
+    return max(0.0, scale * (centre - spread)), min(100.0, scale * (centre + spread))
+
+
+def paired_interval(first, second) -> tuple[float, float, float]:
+    """Accuracy of `first` minus that of `second`, and its interval, in points.
+
+    Both say for the same N images which are right: (N,) of bool or of 0 and 1. Returns
+    (difference, low, high). Only images on which the two disagree tell them apart, so
+    the interval is narrower than that of two independent accuracies. Source: Bonett &
+    Price 2012, "Adjusted Wald Confidence Interval for a Difference of Binomial
+    Proportions Based on Paired Data".
+    """
+    images, only_first, only_second = _disagreements(first, second)
+    gained, lost = (only_first + 1) / (images + 2), (only_second + 1) / (images + 2)
+    centre = gained - lost
+    error = math.sqrt((gained + lost - centre**2) / (images + 2))
+    half = 1.96 * error
+    difference = (only_first - only_second) / images
+    return 100 * difference, 100 * (centre - half), 100 * (centre + half)
+
+
+def mcnemar(first, second) -> float:
+    """The exact p-value of "both networks are right equally often".
+
+    `first` and `second` as in `paired_interval`. If neither is better, each image on
+    which one is right and the other wrong is a toss of a coin. Source: McNemar 1947,
+    "Note on the Sampling Error of the Difference between Correlated Proportions".
+    """
+    _, only_first, only_second = _disagreements(first, second)
+    if only_first + only_second == 0:
+        return 1.0
+    return float(stats.binomtest(only_first, only_first + only_second).pvalue)
+
+
+def _disagreements(first, second) -> tuple[int, int, int]:
+    """Number of images, of those that only `first` gets right, and only `second`."""
+    first, second = np.asarray(first), np.asarray(second)
+    for right in (first, second):
+        if right.ndim != 1 or not np.isin(right, (0, 1)).all():
+            raise ValueError(
+                "give for each network one True or False per image, such as "
+                f"`predictions.correct`, got {right.dtype} of shape {right.shape}"
+            )
+    if len(first) != len(second) or not len(first):
+        raise ValueError(
+            "both networks must be judged on the same images, at least one: got "
+            f"{len(first)} and {len(second)}"
+        )
+    first, second = first.astype(bool), second.astype(bool)
+    return len(first), int((first & ~second).sum()), int((second & ~first).sum())
+
+
+def t_quantile(freedom: float, level: float = 0.95) -> float:
+    """How many standard errors to either side hold the share `level` of Student's t.
+
+    ValueError for less than one degree of freedom.
+    """
+    if not freedom >= 1:
+        raise ValueError(f"need at least 1 degree of freedom, got {freedom}")
+    return float(stats.t.ppf((1 + level) / 2, freedom))
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float]:
+    """Mean of two or more runs, and half the width of its 95 % interval."""
+    error = math.sqrt(variance(values) / len(values))
+    return mean(values), t_quantile(len(values) - 1) * error
+
+
+def welch_interval(
+    first: Sequence[float], second: Sequence[float]
+) -> tuple[float, float]:
+    """Mean of `first` minus mean of `second`, and half its 95 % interval's width.
+
+    The two may differ in spread and in number of runs (Welch 1947, "The Generalization
+    of 'Student's' Problem when Several Different Population Variances are Involved").
+    """
+    parts = [variance(runs) / len(runs) for runs in (first, second)]
+    if sum(parts) == 0:
+        return mean(first) - mean(second), 0.0
+    shares = [part / sum(parts) for part in parts]
+    sizes = (len(first), len(second))
+    freedom = 1 / sum(s**2 / (n - 1) for s, n in zip(shares, sizes, strict=True))
+    half = t_quantile(freedom) * math.sqrt(sum(parts))
+    return mean(first) - mean(second), half
+
+
+def pooled_intervals(
+    groups: Sequence[Sequence[float]],
+) -> tuple[list[tuple[float, float]], float]:
+    """Mean and half-width for each of several small groups with one common spread.
+
+    Two runs alone tell next to nothing about their spread; the groups together do, if
+    it is the same in all of them. Also returns the common standard deviation.
+    """
+    freedom = sum(len(runs) - 1 for runs in groups)
+    squares = sum((len(runs) - 1) * variance(runs) for runs in groups)
+    spread = math.sqrt(squares / freedom)
+    quantile = t_quantile(freedom)
+    intervals = [(mean(g), quantile * spread / math.sqrt(len(g))) for g in groups]
+    return intervals, spread

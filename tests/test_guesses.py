@@ -1,0 +1,111 @@
+"""A reader's guesses: taken, shown beside what is measured, and kept."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from cifar_helpers import guesses
+from cifar_helpers.guesses import guess, kept, reveal
+
+
+@pytest.fixture(autouse=True)
+def file(tmp_path, monkeypatch):
+    path = tmp_path / "folder" / "guesses.json"
+    monkeypatch.setenv("CIFAR_GUESSES", str(path))
+    monkeypatch.setattr(guesses, "_asked", {})
+    return path
+
+
+def test_an_empty_guess_stops_nothing_and_keeps_nothing(file):
+    asked = guess("02 a", "Which share?", yours=..., sure=...)
+    assert "Guess first: Which share?" in repr(asked) and "lowest" in repr(asked)
+    answer = reveal("02 a", 37.24, unit="%")
+    assert repr(answer) == "Measured: 37.2 %. (You did not guess.)"
+    assert answer.hit is None and not file.exists() and kept() == []
+
+
+@pytest.mark.parametrize(
+    ("yours", "measured", "hit"),
+    [
+        ((20, 40), 37.2, True),
+        ((20, 40), 40, True),
+        ((20, 40), 40.001, False),
+        ([0.5, 1], np.float32(0.75), True),
+        (12, torch.tensor(12.0), True),
+        (12, 13, False),
+    ],
+)
+def test_a_range_is_judged_and_kept(yours, measured, hit):
+    guess("02 a", "Which share?", yours=yours, sure=80)
+    answer = reveal("02 a", measured, unit="%")
+    assert answer.hit is hit
+    assert ("your guess holds" in repr(answer)) == hit
+    assert "80 % sure" in answer._repr_html_()
+    (record,) = kept()
+    assert record["hit"] is hit and record["sure"] == 80 and record["key"] == "02 a"
+    assert record["measured"] == pytest.approx(float(measured))
+
+
+def test_a_choice_is_judged_and_kept():
+    choices = ("He", "Glorot")
+    assert "'He', 'Glorot'" in repr(guess("02 b", "Which start?", choices=choices))
+    guess("02 b", "Which start?", yours="Glorot", sure=50, choices=choices)
+    assert reveal("02 b", "He").hit is False
+    guess("02 b", "Which start?", yours="He", sure=60, choices=choices)
+    assert reveal("02 b", "He").hit is True
+    (record,) = kept()  # the second guess replaced the first
+    assert record["yours"] == "He" and record["sure"] == 60
+
+
+def test_guesses_of_several_notebooks_are_kept_in_order():
+    for key in ("03 c", "02 d"):
+        guess(key, "How many?", yours=(1, 2), sure=0)
+        reveal(key, 3)
+    assert [record["key"] for record in kept()] == ["02 d", "03 c"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"yours": (40, 20), "sure": 50}, "begins at 40, above its end, 20"),
+        ({"yours": "20", "sure": 50}, "range of numbers"),
+        ({"yours": (1, 2, 3), "sure": 50}, "range of numbers"),
+        ({"yours": (1, float("nan")), "sure": 50}, "range of numbers"),
+        ({"yours": True, "sure": 50}, "range of numbers"),
+        ({"yours": (1, 2)}, "sure must be a number from 0 to 100"),
+        ({"yours": (1, 2), "sure": 101}, "sure must be a number from 0 to 100"),
+        ({"yours": "c", "sure": 5, "choices": ("a", "b")}, r"one of \['a', 'b'\]"),
+    ],
+)
+def test_what_is_no_guess_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        guess("02 a", "Which share?", **options)
+
+
+def test_a_measurement_must_fit_its_question():
+    with pytest.raises(ValueError, match="run the cell with guess"):
+        reveal("02 a", 1)
+    guess("02 a", "Which share?")
+    with pytest.raises(ValueError, match="finite number"):
+        reveal("02 a", float("nan"))
+    guess("02 b", "Which start?", choices=("He", "Glorot"))
+    with pytest.raises(ValueError, match="none of"):
+        reveal("02 b", "Xavier")
+
+
+@pytest.mark.parametrize("text", ["", "not json", "[1, 2]", '"text"'])
+def test_a_damaged_file_is_replaced(file, text):
+    file.parent.mkdir()
+    file.write_text(text)
+    assert kept() == []
+    guess("02 a", "Which share?", yours=1, sure=50)
+    assert reveal("02 a", 1).hit is True
+    assert list(json.loads(file.read_text())) == ["02 a"]
+
+
+def test_a_folder_that_cannot_be_written_is_no_error(file):
+    file.parent.write_text("a file where the folder should be")
+    guess("02 a", "Which share?", yours=1, sure=50)
+    assert "could not be kept" in repr(reveal("02 a", 1))
