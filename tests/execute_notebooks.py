@@ -8,11 +8,13 @@ most memory its kernel held, goes to `cifar_helpers/results/notebooks.csv`.
 """
 
 import csv
+import hashlib
 import os
 import re
 import sys
 import time
 from base64 import b64decode, b64encode
+from itertools import pairwise
 from pathlib import Path
 
 import nbformat
@@ -65,7 +67,8 @@ def peak_memory_gb(process: int) -> float | None:
 def tidy(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """Leave out what belongs to one run only: times of cells, widgets (live bars).
 
-    Pictures become as small as they can be without showing it, see `shrink_pictures`.
+    Pictures become as small as they can be without showing it, see `shrink_pictures`,
+    and get an alternative text; the notebook notes which code its outputs belong to.
     """
     widget = "application/vnd.jupyter.widget-view+json"
     notebook.metadata.pop("widgets", None)
@@ -76,7 +79,35 @@ def tidy(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
         if cell.cell_type == "code":
             cell.outputs = [o for o in cell.outputs if widget not in o.get("data", {})]
     shrink_pictures(notebook)
+    describe_pictures(notebook)
+    notebook.metadata["code_sha256"] = code_sha256(notebook)
     return notebook
+
+
+def code_sha256(notebook: nbformat.NotebookNode) -> str:
+    """A hash of all code but the set-up cell's, which differs by where it is opened."""
+    sources = [c.source for c in notebook.cells if c.cell_type == "code" and c.source]
+    return hashlib.sha256("\0".join(sources[1:]).encode()).hexdigest()
+
+
+def describe_pictures(notebook: nbformat.NotebookNode) -> None:
+    """Give each picture an alternative text: its figure's label, else its caption.
+
+    A caption is a paragraph in italics, *Figure 3. …*, in the Markdown cell below.
+    """
+    for cell, below in pairwise([*notebook.cells, None]):
+        text = below.source if below and below.cell_type == "markdown" else ""
+        found = re.search(r"^\*(Figure \d+\..*?)\*$", text, re.DOTALL | re.MULTILINE)
+        for output in cell.get("outputs", []):
+            if found and "image/png" in output.get("data", {}):
+                about = output.metadata.setdefault("image/png", {})
+                about.setdefault("alt", plain(found.group(1)))
+
+
+def plain(markdown: str) -> str:
+    """Markdown without line breaks, links, code marks and emphasis."""
+    text = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", " ".join(markdown.split()))
+    return re.sub(r"[`*$]", "", text)
 
 
 def shrink_pictures(notebook: nbformat.NotebookNode) -> None:

@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 from drawn import STAGES, texts
+from matplotlib.colors import to_rgb
 from matplotlib.patches import Polygon
 
 from cifar_helpers import plots
+from cifar_helpers.model import CIFAR10Net, table_of_sizes
+from cifar_helpers.recipes import PRESETS
 
 
 def test_block_diagram():
@@ -62,3 +65,29 @@ def test_block_diagram_without_multiply_adds():
 def test_block_diagram_refuses(stages, message):
     with pytest.raises(ValueError, match=message):
         plots.block_diagram(stages)
+
+
+def test_network_map_says_where_you_are():
+    figure = plots.network_map("attention")
+    (axes,) = figure.axes
+    words = texts(figure)
+    sizes = [" × ".join(map(str, r["output"])) for r in table_of_sizes(CIFAR10Net())]
+    assert set(sizes) | {"3 × 32 × 32", "88 × 8 × 8"} <= set(words)
+    bold = [text.get_text() for text in axes.texts if text.get_weight() == "bold"]
+    assert bold == ["Channel\nattention"]
+    fronts = [to_rgb(patch.get_facecolor()) for patch in axes.patches[::3]]
+    assert len(fronts) == 9 and len(set(fronts)) == 2
+    assert fronts.count(to_rgb(plots.BLUE)) == 1
+    assert figure.get_label().endswith("you are here: Channel attention.")
+    both = plots.network_map("deconvolution").axes[0].patches[::3]
+    assert [to_rgb(p.get_facecolor()) == to_rgb(plots.BLUE) for p in both].count(1) == 2
+
+
+@pytest.mark.parametrize("name", ["cpu", "gated"])
+def test_network_map_of_other_networks(name):
+    assert "you are here" not in plots.network_map(config=PRESETS[name][0]).get_label()
+
+
+def test_network_map_names_the_parts():
+    with pytest.raises(ValueError, match="dilated_far"):
+        plots.network_map("se")

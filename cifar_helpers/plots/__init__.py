@@ -23,7 +23,7 @@ from cifar_helpers.plots.images import (
     overlay_maps,
     pixel_histogram,
 )
-from cifar_helpers.plots.network import block_diagram
+from cifar_helpers.plots.network import block_diagram, network_map
 from cifar_helpers.plots.style import (
     BLUE,
     DIVERGING,

@@ -5,12 +5,16 @@ from itertools import pairwise
 from textwrap import wrap
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
 
+from cifar_helpers.hooks import captured
+from cifar_helpers.model import PARTS, CIFAR10Net, NetConfig, predict
 from cifar_helpers.plots.style import (
+    BLUE,
     INK,
     PALETTE,
     SOFT,
@@ -59,6 +63,68 @@ def block_diagram(stages: Sequence[Mapping[str, object]]) -> Figure:
             ends = (margin, margin + slot * len(rows))
             _draw_share(axes, amounts, name, colours, ends, 3.1 + 0.4 * number)
     return figure
+
+
+def network_map(here: str | None = None, config: NetConfig | None = None) -> Figure:
+    """The way through the network, with the part `here` coloured: "you are here".
+
+    `here` is one of `model.PARTS`; a ValueError names them. The maps at the bottom of
+    the deconvolution part, the coarsest of the network, are drawn as a block of their
+    own. `config` is the baseline's if left out.
+    """
+    if here is not None and here not in PARTS:
+        raise ValueError(f"here must be one of {list(PARTS)}, not {here!r}")
+    stages = _stages_with_bottleneck(CIFAR10Net(config or NetConfig()))
+    rows = [_check_stage({"parameters": 1, **stage}) for stage in stages]
+    width, slot = WIDTH + 1, (WIDTH + 0.8) / len(rows)
+    with new_figure(2.75, width, layout="none") as figure:
+        axes = blank_canvas(figure, width, 2.75)
+        axes.set_ylim(2.75, 0)
+        spots = {}
+        for index, row in enumerate(rows):
+            current = here in (row["part"], None)
+            colour = BLUE if current and row["part"] else "#b3b3b3"
+            middle = 0.1 + (index + 0.5) * slot
+            spots[row["name"]] = _draw_block(axes, row, rows, colour, middle, slot)
+            look = {"ha": "center", "size": 9, "color": INK if current else "#6e6e6e"}
+            weight = "bold" if current else "normal"
+            axes.text(middle, 2.36, row["name"], va="bottom", weight=weight, **look)
+            output = " × ".join(str(size) for size in row["output"])
+            axes.text(middle, 2.58, output, **look)
+        _draw_arrows(axes, rows, spots)
+    place = f"; you are here: {PART_TITLES[here]}".replace("\n", " ") if here else ""
+    names = ", ".join(row["name"].replace("\n", " ") for row in rows)
+    figure.set_label(f"The way through the network: {names}{place}.")
+    return figure
+
+
+PART_TITLES = {  # two lines each, as a drawing has them
+    "initial": "Initial\nconvolution",
+    "dilated_near": "Dilated\nblock 2, 4",
+    "dilated_far": "Dilated\nblock 8, 16",
+    "attention": "Channel\nattention",
+    "deconvolution": "Deconvolution\n+ shortcut",
+    "aspp": "ASPP",
+    "head": "Classifi-\ncation head",
+}
+
+
+def _stages_with_bottleneck(model: CIFAR10Net) -> list[dict]:
+    """Image and parts by name and output, the bottleneck before the part it is in."""
+    with captured(model, *PARTS, "deconvolution.down") as kept:
+        predict(model, torch.zeros(1, 3, 32, 32, dtype=torch.uint8))
+    stages = [{"name": "Image", "part": "", "output": (3, 32, 32)}]
+    for part in PARTS:
+        output, coarsest = (
+            tuple(kept[name][0].shape[1:]) for name in (part, "deconvolution.down")
+        )
+        stage = {"name": PART_TITLES[part], "part": part, "output": output}
+        if part == "deconvolution":
+            below = {"name": "down to the\ncoarsest", "output": coarsest}
+            stages.append({**stage, **below})
+            stage["shortcut_from"] = PART_TITLES[model.config.shortcut_from]
+        stages.append(stage)
+    return stages
 
 
 def _draw_arrows(axes: Axes, rows: list[dict], spots: dict[str, tuple]) -> None:

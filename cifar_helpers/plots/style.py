@@ -76,11 +76,12 @@ def jupyter_shell():
     return shell if getattr(shell, "kernel", None) is not None else None
 
 
-def display_png(figure: Figure) -> tuple[bytes, dict[str, int]]:
+def display_png(figure: Figure) -> tuple[bytes, dict[str, object]]:
     """A figure as PNG, and the size in pixels of the page at which it is displayed.
 
     The picture is as large as the figure, plus what sticks out of it, in whole pixels
-    of the page: what lies on whole pixels in the figure does so in the picture.
+    of the page: what lies on whole pixels in the figure does so in the picture. The
+    figure's label (`figure.set_label`), if it has one, is its alternative text.
     """
     figure.draw_without_rendering()  # settles the layout
     drawn = DPI * figure.get_tightbbox().get_points()  # ((left, bottom), (right, top))
@@ -91,7 +92,8 @@ def display_png(figure: Figure) -> tuple[bytes, dict[str, int]]:
     width, height = (int(side) for side in np.ptp(box, axis=0))
     file = BytesIO()
     figure.savefig(file, format="png", bbox_inches=Bbox(box / DPI), dpi=DPI * DENSITY)
-    return file.getvalue(), {"width": width, "height": height}
+    about = {"alt": figure.get_label()} if figure.get_label() else {}
+    return file.getvalue(), {"width": width, "height": height, **about}
 
 
 @contextmanager
