@@ -1,0 +1,133 @@
+"""Open the notebooks in JupyterLab, or run the tests, from a fresh copy.
+
+    python3 start.py            Linux, macOS (Windows: py start.py)
+    python3 start.py test       run all tests; words behind `test` go to pytest
+    python3 start.py --cpu      with a torch that knows no GPU: a small download
+
+Needs Python 3.11 or newer and nothing else. All that is installed goes into the folder
+`.venv` beside this file (and uv, if it is missing, into `.tools`); delete it to begin
+again. An environment that is there is used as it is, if it fits.
+"""
+
+from __future__ import annotations  # so that an old Python gets to the message below
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ENVIRONMENT = HERE / ".venv"
+TOOLS = HERE / ".tools"
+OLDEST = (3, 11)
+NO_PIP = """This Python has no pip, so nothing can be installed.
+Debian, Ubuntu: sudo apt install python3-venv     Fedora: sudo dnf install python3-pip
+Elsewhere: install uv or conda, see README.md."""
+SIZES = """Installing into .venv, once. On Linux torch comes with CUDA, for NVIDIA GPUs:
+about 3 GB to download, 6 GB on disk; the notebooks need no GPU, and --cpu leaves CUDA
+out. On macOS and Windows torch is small anyway."""
+OFFLINE = "The installation failed: see the message above. Is there a network?"
+
+
+def main(words: list[str]) -> int:
+    """Install what is missing, then start JupyterLab or pytest; its exit status."""
+    if sys.version_info[:2] < OLDEST:
+        return complain(f"Python 3.11 or newer is needed; this is {sys.version}.")
+    unknown = [word for word in words[:1] if word not in ("test", "--cpu")]
+    if unknown:
+        return complain(f"{unknown[0]!r} is unknown.\n\n{__doc__}")
+    cpu = words[:1] == ["--cpu"]
+    words = words[1:] if cpu else words
+    testing = words[:1] == ["test"]
+    uv = find_uv()
+    if uv is None:
+        return complain(NO_PIP)
+    steps = [] if python_inside() else [[*uv, "venv", "--quiet", str(ENVIRONMENT)]]
+    steps.append(install_command(uv, testing, cpu))
+    if not steps[:-1] and is_complete(testing):
+        steps = []
+    if steps:
+        print(SIZES, flush=True)
+    for step in steps:
+        if subprocess.run(step, cwd=HERE, env=without_outer_environment()).returncode:
+            return complain(OFFLINE)
+    command = [str(python_inside()), "-m", *what_to_run(words[1:] if testing else None)]
+    try:
+        return subprocess.run(command, cwd=HERE).returncode
+    except KeyboardInterrupt:  # JupyterLab has been told as well, and has ended
+        return 130
+
+
+def find_uv() -> list[str] | None:
+    """How to call uv, after installing it into `TOOLS` if need be; None without pip.
+
+    `pip install --target` is also allowed where a system manages its Python.
+    """
+    if found := shutil.which("uv"):
+        return [found]
+    if importlib.util.find_spec("uv"):
+        return [sys.executable, "-m", "uv"]
+    inside = TOOLS / "bin" / ("uv.exe" if os.name == "nt" else "uv")
+    if not inside.exists():
+        if importlib.util.find_spec("pip") is None:
+            return None
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--target"]
+        quiet = {**os.environ, "PIP_ROOT_USER_ACTION": "ignore"}  # in a container
+        subprocess.run([*pip, str(TOOLS), "uv"], env=quiet, check=False)
+    return [str(inside)] if inside.exists() else None
+
+
+def install_command(uv: list[str], testing: bool, cpu: bool) -> list[str]:
+    """Install this package as it lies here, with what it needs."""
+    command = [*uv, "pip", "install", "--python", str(ENVIRONMENT)]
+    if cpu:
+        command += ["--torch-backend", "cpu"]
+    return [*command, "-e", ".[dev]" if testing else "."]
+
+
+def python_inside() -> Path | None:
+    """The Python of the environment, if there is one."""
+    places = ENVIRONMENT / "bin" / "python", ENVIRONMENT / "Scripts" / "python.exe"
+    return next((place for place in places if place.exists()), None)
+
+
+def is_complete(testing: bool) -> bool:
+    """Whether the environment has the package and all that it asks for."""
+    extra = "dev" if testing else ""
+    question = f"""
+import sys
+from importlib.metadata import requires, version
+from packaging.requirements import Requirement
+for line in requires("cifar_helpers"):
+    need = Requirement(line)
+    if need.marker is None or need.marker.evaluate({{"extra": "{extra}"}}):
+        if version(need.name) not in need.specifier:
+            sys.exit(1)
+"""
+    command = [str(python_inside()), "-c", question]
+    return subprocess.run(command, cwd=HERE, capture_output=True).returncode == 0
+
+
+def what_to_run(for_pytest: list[str] | None) -> list[str]:
+    """Module and arguments: pytest with the given ones, or JupyterLab for None."""
+    if for_pytest is not None:
+        return ["pytest", *for_pytest]
+    is_root = getattr(os, "geteuid", lambda: 1)() == 0  # in a container, say
+    return ["jupyterlab", *(["--allow-root"] if is_root else []), "notebooks"]
+
+
+def without_outer_environment() -> dict[str, str]:
+    """This process's variables but those of an active environment: uv would warn."""
+    outer = ("VIRTUAL_ENV", "CONDA_PREFIX")
+    return {name: value for name, value in os.environ.items() if name not in outer}
+
+
+def complain(text: str) -> int:
+    print(text, file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,127 @@
+"""`start.py` installs what is missing, by what is there, and says what is wrong."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def start(monkeypatch, tmp_path):
+    """The script as a module, in an empty folder; `calls` are the commands it ran."""
+    spec = importlib.util.spec_from_file_location("start", ROOT / "start.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    for name, folder in (("HERE", "."), ("ENVIRONMENT", ".venv"), ("TOOLS", ".tools")):
+        monkeypatch.setattr(module, name, tmp_path / folder)
+    module.calls = []
+    module.status = 0
+
+    def run(command, **options):
+        module.calls.append([str(word) for word in command])
+        if "venv" in command:
+            inside = tmp_path / ".venv" / "bin" / "python"
+            inside.parent.mkdir(parents=True)
+            inside.touch()
+        return subprocess.CompletedProcess(command, module.status)
+
+    monkeypatch.setattr(module.subprocess, "run", run)
+    monkeypatch.setattr(module.shutil, "which", lambda name: "/bin/uv")
+    return module
+
+
+def test_a_fresh_copy_is_installed_and_opened(start, tmp_path, capsys):
+    assert start.main([]) == 0
+    made, installed, opened = start.calls
+    assert made == ["/bin/uv", "venv", "--quiet", str(tmp_path / ".venv")]
+    assert installed[:3] == ["/bin/uv", "pip", "install"]
+    assert installed[-2:] == ["-e", "."]
+    assert opened[1:3] == ["-m", "jupyterlab"] and opened[-1] == "notebooks"
+    assert ("--allow-root" in opened) == (os.geteuid() == 0)
+    assert "3 GB" in capsys.readouterr().out
+
+
+def test_the_tests_get_their_own_needs_and_words(start):
+    assert start.main(["test", "-k", "depthwise"]) == 0
+    assert start.calls[1][-2:] == ["-e", ".[dev]"]
+    assert start.calls[-1][1:] == ["-m", "pytest", "-k", "depthwise"]
+
+
+def test_without_cuda(start):
+    assert start.main(["--cpu", "test"]) == 0
+    command = start.calls[1]
+    assert command[command.index("--torch-backend") + 1] == "cpu"
+
+
+def test_a_complete_environment_is_used_as_it_is(start, capsys):
+    start.main([])
+    start.calls.clear()
+    assert start.main([]) == 0
+    asked, opened = start.calls  # what is there; JupyterLab
+    assert asked[1] == "-c" and "jupyterlab" in opened
+    assert "Installing" not in capsys.readouterr().out.split("anyway.")[-1]
+
+
+def test_completeness_is_asked_of_the_environment_itself():
+    """This environment has what the tests need; a package more is missed."""
+    spec = importlib.util.spec_from_file_location("start", ROOT / "start.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.python_inside = lambda: Path(sys.executable)
+    assert module.is_complete(testing=True)
+    module.python_inside = lambda: Path("/usr/bin/python3")
+    if Path("/usr/bin/python3").exists():
+        assert not module.is_complete(testing=True)
+
+
+def test_uv_is_installed_where_it_is_missing(start, monkeypatch, tmp_path):
+    monkeypatch.setattr(start.shutil, "which", lambda name: None)
+    monkeypatch.setattr(
+        start.importlib.util, "find_spec", lambda name: name == "pip" or None
+    )
+
+    def install(command, **options):
+        start.calls.append(command)
+        (tmp_path / ".tools" / "bin").mkdir(parents=True)
+        (tmp_path / ".tools" / "bin" / "uv").touch()
+
+    monkeypatch.setattr(start.subprocess, "run", install)
+    assert start.find_uv() == [str(tmp_path / ".tools" / "bin" / "uv")]
+    (command,) = start.calls
+    assert command[1:4] == ["-m", "pip", "install"]
+    assert command[-3:] == ["--target", str(tmp_path / ".tools"), "uv"]
+    assert start.find_uv() and len(start.calls) == 1  # once
+
+
+def test_without_pip_the_remedy_is_named(start, monkeypatch, capsys):
+    monkeypatch.setattr(start.shutil, "which", lambda name: None)
+    monkeypatch.setattr(start.importlib.util, "find_spec", lambda name: None)
+    assert start.main([]) == 1 and not start.calls
+    assert "apt install python3-venv" in capsys.readouterr().err
+
+
+def test_old_pythons_and_unknown_words_are_refused(start, monkeypatch, capsys):
+    assert start.main(["tset"]) == 1
+    assert "'tset' is unknown" in capsys.readouterr().err
+    monkeypatch.setattr(start.sys, "version_info", (3, 10, 13))
+    assert start.main([]) == 1
+    assert "3.11 or newer" in capsys.readouterr().err and not start.calls
+
+
+def test_a_failed_installation_starts_nothing(start, capsys):
+    start.status = 2
+    assert start.main([]) == 1
+    assert len(start.calls) == 1 and "Is there a network?" in capsys.readouterr().err
+
+
+def test_it_needs_nothing_but_the_standard_library():
+    names = {"__future__", "importlib", "os", "shutil", "subprocess", "sys", "pathlib"}
+    lines = (ROOT / "start.py").read_text().splitlines()
+    imported = {line.split()[1].split(".")[0] for line in lines if "import" in line[:7]}
+    imported |= {line.split()[1] for line in lines if line.startswith("from ")}
+    assert imported - {"packaging.requirements", "importlib.metadata"} <= names
