@@ -117,7 +117,7 @@ CPU_RECIPE = Recipe(
 )
 
 
-CHAMPION_NETWORK = replace(  # wider and deeper on the same 16 x 16 maps
+SEPARABLE_NETWORK = replace(  # wider and deeper on the same 16 x 16 maps
     CPU_NETWORK,
     channels=64,
     deep_channels=64,
@@ -128,7 +128,7 @@ CHAMPION_NETWORK = replace(  # wider and deeper on the same 16 x 16 maps
 )
 
 
-CHAMPION_RECIPE = replace(
+SEPARABLE_RECIPE = replace(
     CPU_RECIPE,
     epochs=72,
     batch_size=128,
@@ -143,7 +143,7 @@ CHAMPION_RECIPE = replace(
 )
 
 
-GATED_NETWORK = replace(  # gated units on maps of 16 x 16
+CHAMPION_NETWORK = replace(  # gated units on maps of 16 x 16
     CPU_NETWORK,
     channels=72,
     deep_channels=72,
@@ -159,14 +159,14 @@ GATED_NETWORK = replace(  # gated units on maps of 16 x 16
     shortcut_from="attention",
     aspp_pooled=True,
 )
-GATED_RECIPE = replace(
-    CHAMPION_RECIPE, epochs=55, zero_init_residual=True, cutout_size=8
+CHAMPION_RECIPE = replace(
+    SEPARABLE_RECIPE, epochs=55, zero_init_residual=True, cutout_size=8
 )
 PRESETS = {  # name: (network, recipe)
     "baseline": (NetConfig(), Recipe()),
     "cpu": (CPU_NETWORK, CPU_RECIPE),
+    "separable": (SEPARABLE_NETWORK, SEPARABLE_RECIPE),
     "champion": (CHAMPION_NETWORK, CHAMPION_RECIPE),
-    "gated": (GATED_NETWORK, GATED_RECIPE),
 }
 
 

@@ -36,7 +36,7 @@ NARROW = {
     "branch_channels": 3,
     "out_channels": 7,
 }
-GATED = PRESETS["gated"][0]  # gated units on maps of 16 x 16
+GATED = PRESETS["champion"][0]  # gated units on maps of 16 x 16
 FINE = DESIGNS["A"]  # the same units on maps of 32 x 32, then on wider ones
 SWITCHES = [(), *((part,) for part in PARTS[:-1]), PARTS[:-1]]
 
@@ -156,7 +156,7 @@ EVERY_SWITCH = [NetConfig(without=without) for without in SWITCHES]
         NetConfig(channels=32, deep_channels=48, hidden_channels=80, unit="gated"),
         NetConfig(channels=16, down_groups=4, up_groups=8, aspp_pooled=True),
         GATED,
-        PRESETS["champion"][0],
+        PRESETS["separable"][0],
         NetConfig(without=PARTS[:-1], **HALF_SIZE),
     ],
 )

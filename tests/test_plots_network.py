@@ -83,7 +83,7 @@ def test_network_map_says_where_you_are():
     assert [to_rgb(p.get_facecolor()) == to_rgb(plots.BLUE) for p in both].count(1) == 2
 
 
-@pytest.mark.parametrize("name", ["cpu", "gated"])
+@pytest.mark.parametrize("name", ["cpu", "champion"])
 def test_network_map_of_other_networks(name):
     assert "you are here" not in plots.network_map(config=PRESETS[name][0]).get_label()
 

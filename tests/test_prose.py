@@ -117,7 +117,7 @@ def test_readme_quotes_the_ten_minute_runs():
 
 def test_readme_quotes_the_stepwise_ablation():
     runs = short_runs(runtime.RESULTS / "champion.csv")
-    for name in ("baseline", "Muon", "champion network"):
+    for name in ("baseline", "Muon", "wider network"):
         (line,) = (row for row in README_LINES if row.startswith(f"| {name} |"))
         assert f"| {statistics.mean(runs[name]):.1f} ± " in line
 

@@ -22,7 +22,7 @@ from cifar_helpers.depthwise import DepthwiseConv2d
 from cifar_helpers.recipes import PRESETS, Recipe, make_model
 from cifar_helpers.training import Trainer, train_one_epoch
 
-COARSE = PRESETS["gated"][0]
+COARSE = PRESETS["champion"][0]
 DESIGNS = {
     "A": replace(  # fine maps: 198,748 parameters, 62.8 M multiply-adds
         COARSE,

@@ -47,7 +47,7 @@ MUON = {
     "learning_rate": 0.1,
     "weight_decay": 0.02,
 }
-WIDE = {  # the champion before gated units
+WIDE = {  # the preset "separable"
     "channels": 64,
     "deep_channels": 64,
     "near_pairs": 2,
@@ -61,7 +61,7 @@ STEPS = {  # name: (changes of the network, of the recipe), on top of the step b
     "Muon": ({}, MUON),
     "whitened filters": ({}, {"whitened": True}),
     "small images first": ({}, {"low_resolution_fraction": 0.5}),
-    "champion network": (WIDE, {}),
+    "wider network": (WIDE, {}),
 }
 VARIANTS = {  # name: the same, on top of the last step
     "zero-init residual": ({}, {"zero_init_residual": True}),
