@@ -9,6 +9,11 @@ from matplotlib.figure import Figure
 from cifar_helpers.plots import training_curves
 from cifar_helpers.plots.style import jupyter_shell
 
+NO_DEAD_WIDGETS = (  # the error text in place of a widget when opened again
+    "<style>.jp-OutputArea-output.jupyter-widgets:not(:has(*)) "
+    "{ display: none }</style>"
+)
+
 
 class LiveCurves:
     """Redraws the training curves in place after each epoch: `on_epoch=LiveCurves()`.
@@ -55,13 +60,20 @@ def slider(draw: Callable[..., Figure], **options):
 
     `options` name arguments of `draw`: `(least, most)` or `(least, most, step)` makes a
     slider, a list makes a menu; they start at the argument's default. Leave the call as
-    the last line of a cell. Outside a Jupyter kernel, or in a notebook that a script
-    runs, it returns None, so that a static page holds no dead widget.
+    the last line of a cell, and show `draw()` in the cell before. In a notebook that a
+    script runs, and on a page, a line says that the sliders need a run; outside a
+    Jupyter kernel nothing happens.
     """
+    if not in_kernel():
+        return None
+    from IPython.display import HTML, display
+
+    names = ", ".join(options)
+    line = f"<small>Run this cell to move with sliders: {names}.</small>"
+    display(HTML(NO_DEAD_WIDGETS + line))
     if not is_interactive():
         return None
     import ipywidgets  # slow to import, and only needed here
-    from IPython.display import display
 
     @wraps(draw)
     def show(**values):

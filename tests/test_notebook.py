@@ -80,9 +80,11 @@ def test_slider_shows_where_someone_watches_and_nowhere_else():
             client.kc.allow_stdin = cell in person  # as JupyterLab and Colab do
             client.execute_cell(cell, index)
         states = list(client.widget_state.values())
-    assert script[0].outputs == script[1].outputs == []
     view = "application/vnd.jupyter.widget-view+json"
-    assert [view in output["data"] for output in person[0].outputs] == [True]
+    (line,) = script[0].outputs  # what a page shows, and a notebook opened again
+    assert "to move with sliders: dilation, size" in line["data"]["text/html"]
+    assert script[1].outputs == []
+    assert [view in output["data"] for output in person[0].outputs] == [False, True]
     assert person[1].outputs == []
     (shown,) = (s["outputs"] for s in states if s["_model_name"] == "OutputModel")
     assert shown[0]["text"] == "drawn 16 32\n"
