@@ -1,4 +1,4 @@
-"""Write README's result tables from the cards and results files.
+"""Write the tables of README.md and RESULTS.md from the cards and results files.
 
     python -m tests.make_readme            write them
     python -m tests.make_readme --check    only say whether they are up to date
@@ -29,6 +29,7 @@ from tests.benchmarks.stepwise import STEPS, short_runs
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
+PAGES = (README, ROOT / "RESULTS.md")
 TEST_IMAGES = 10_000
 NETWORKS = {  # name: what it is
     "baseline": "the default `NetConfig()`",
@@ -39,6 +40,19 @@ NETWORKS = {  # name: what it is
 CONTENDERS = {  # name in laptop.csv: what it is
     "cpu": "preset `cpu`: the six parts",
     "resnet8-24": "reference network: ResNet-8, widened, dense convolutions",
+}
+SUMMARY = {  # a card's name or one in laptop.csv: what it is
+    "cpu": "`cpu`, the six parts, in ten minutes",
+    "resnet8-24": "a plain network beside it: ResNet-8, widened, by the same loop",
+    "baseline": "`baseline`, the six parts, textbook training",
+    "champion": "`champion`, the six parts with gated units",
+}
+GROUPS = {  # the first notebook of each group
+    "01": "The data",
+    "02": "The blocks",
+    "08": "The network",
+    "10": "Training and judging",
+    "13": "Going further",
 }
 LABELS = {"small images first": "progressive resizing"}  # names in champion.csv
 QUESTIONS = {
@@ -192,22 +206,53 @@ def stepwise() -> str:
     return f"{table(header, rows)}\n\n{fill(note, 88)}"
 
 
+def summary() -> str:
+    """Four rows: what was reached, with how many parameters, in which time."""
+    rows = []
+    for name, what in SUMMARY.items():
+        if name in CONTENDERS:
+            runs = laptop_runs()[name]
+            middle, half = mean_interval(accuracies(runs))
+            interval = f"{middle - half:.1f} to {middle + half:.1f}, {len(runs)} seeds"
+            seconds = max(float(run["train_seconds"]) for run in runs)
+            parameters, epochs = int(runs[0]["parameters"]), runs[0]["epochs"]
+        else:
+            card = load_card(name)
+            middle = card["test_accuracy_percent"]
+            low, high = wilson_interval(round(middle * TEST_IMAGES / 100), TEST_IMAGES)
+            interval = f"{low:.1f} to {high:.1f}, one run"
+            seconds = card["train_seconds"]
+            parameters, epochs = card["parameters"], card["recipe"]["epochs"]
+        accuracy = f"**{middle:.2f} %** ({interval})"
+        rows.append([what, f"{parameters:,}", f"{epochs}", duration(seconds), accuracy])
+    header = ["network", "parameters", "epochs", "training", "test accuracy"]
+    note = (
+        "Trained on two CPU cores, the champion on one with bfloat16. Intervals are at "
+        "the 95 % level: of the mean over seeds (Student's t), or, for one run, of "
+        "drawing the test images (Wilson)."
+    )
+    return f"{table(header, rows)}\n\n{fill(note, 88)}"
+
+
 def notebooks() -> str:
-    """The series, with the time that the stored run took."""
+    """The series in groups, with a picture each and the time of the stored run."""
     times = read_rows(runtime.RESULTS / "notebooks.csv")
     seconds = {row["notebook"]: float(row["seconds"]) for row in times}
     rows = []
     for name, question in QUESTIONS.items():
-        path = f"notebooks/{name}.ipynb"
+        if name[:2] in GROUPS:
+            rows.append(["", f"**{GROUPS[name[:2]]}**", "", ""])
+        path, picture = f"notebooks/{name}.ipynb", f"notebooks/images/{name[:2]}.png"
         if (ROOT / path).exists():
-            rows.append([f"[{name}]({path})", question, duration(seconds[name])])
-        else:
-            rows.append([name, question, "in the making"])
-    header = ["notebook", "its question", "time"]
-    return f"{table(header, rows)}\n\nTimes on the full data: {machines(times)}."
+            shown = f'<img src="{picture}" width="120" alt="">'
+            taken = duration(seconds[name]) if name in seconds else ""
+            rows.append([shown, f"[{name}]({path})", question, taken])
+    header = ["", "notebook", "its question", "runs in"]
+    return f"{table(header, rows)}\n\nOn the full data; {machines(times)}."
 
 
 TABLES = {
+    "summary": summary,
     "networks": networks,
     "ten-minutes": ten_minutes,
     "stepwise": stepwise,
@@ -235,13 +280,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.make_readme")
     parser.add_argument("--check", action="store_true", help="write nothing")
     options = parser.parse_args(arguments)
-    old = README.read_text(encoding="utf-8")
-    new = with_tables(old)
-    if options.check and new != old:
-        print("README's tables are old: run python -m tests.make_readme")
+    outdated = []
+    for page in PAGES:
+        old = page.read_text(encoding="utf-8")
+        new = with_tables(old)
+        if new != old:
+            outdated.append(page.name)
+            if not options.check:
+                page.write_text(new, encoding="utf-8", newline="\n")
+    if options.check and outdated:
+        names = ", ".join(outdated)
+        print(f"old tables in {names}: run python -m tests.make_readme")
         return 1
-    if not options.check:
-        README.write_text(new, encoding="utf-8", newline="\n")
     return 0
 
 

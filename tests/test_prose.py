@@ -18,7 +18,8 @@ from tests.benchmarks.stepwise import short_runs
 from tests.make_readme import CONTENDERS, NETWORKS, README, ROOT
 
 README_TEXT = README.read_text(encoding="utf-8")
-README_LINES = README_TEXT.splitlines()
+RESULTS_TEXT = (ROOT / "RESULTS.md").read_text(encoding="utf-8")
+RESULTS_LINES = RESULTS_TEXT.splitlines()
 NUMBER = re.compile(r"(?<![\w.,])\d[\d,]*(?:\.\d+)?(?:\s?%)?(?![\w])")
 KNOWN = {  # definitions, not measurements: sizes of the data set, budgets, levels
     *("10,000", "50,000", "60,000", "45,000", "5,000", "1,000", "2,000", "200,000"),
@@ -81,21 +82,25 @@ def test_numbers_in_a_notebooks_prose_stand_in_its_outputs(path):
 
 
 @pytest.mark.parametrize("name", list(NETWORKS))
-def test_readme_quotes_the_card(name):
-    (line,) = (row for row in README_LINES if row.startswith(f"| `{name}`"))
+def test_results_quote_the_card(name):
+    (line,) = (row for row in RESULTS_LINES if row.startswith(f"| `{name}`"))
     card = json.loads((runtime.WEIGHTS / f"{name}.json").read_text())
     assert f"**{card['test_accuracy_percent']:.2f} %**" in line
     assert f"{card['parameters']:,}" in line
     assert f"{card['multiply_adds'] / 1e6:.1f} M" in line
     assert f"{card['recipe']['epochs']} epochs" in line
     assert f"{card['train_seconds'] / 60:.0f} min" in line
-    assert card["torch"] in README_TEXT and card["hardware"] in README_TEXT
+    assert card["torch"] in RESULTS_TEXT and card["hardware"] in RESULTS_TEXT
+    for line in README_TEXT.splitlines():
+        if line.startswith(f"| `{name}`") and name != "cpu":  # of that several runs
+            assert f"**{card['test_accuracy_percent']:.2f} %**" in line
+            assert f"| {card['parameters']:,} |" in line
     model = CIFAR10Net(PRESETS[name][0])
     assert count_parameters(model) == card["parameters"]
     assert count_multiply_adds(model) == card["multiply_adds"]
 
 
-def test_readme_quotes_the_ten_minute_runs():
+def test_results_quote_the_ten_minute_runs():
     """The table and its verdict, computed again by SciPy."""
     samples = []
     for name, kind in CONTENDERS.items():
@@ -105,20 +110,20 @@ def test_readme_quotes_the_ten_minute_runs():
         values = [float(r["test_accuracy_percent"]) for e, r in runs if e == latest]
         assert len(values) >= 3
         half = stats.sem(values) * stats.t.ppf(0.975, len(values) - 1)
-        (line,) = (row for row in README_LINES if row.startswith(f"| {kind} |"))
+        (line,) = (row for row in RESULTS_LINES if row.startswith(f"| {kind} |"))
         assert f"| **{statistics.mean(values):.2f} ± {half:.2f} %** |" in line
         samples.append(values)
     interval = stats.ttest_ind(*samples, equal_var=False).confidence_interval()
-    text = " ".join(README_TEXT.split())  # lines may break anywhere
+    text = " ".join(RESULTS_TEXT.split())  # lines may break anywhere
     assert f"interval from {interval.low:.2f} to {interval.high:.2f} (Welch)" in text
     includes_zero = interval.low <= 0 <= interval.high
     assert ("do not show that either is ahead" in text) == includes_zero
 
 
-def test_readme_quotes_the_stepwise_ablation():
+def test_results_quote_the_stepwise_ablation():
     runs = short_runs(runtime.RESULTS / "champion.csv")
     for name in ("baseline", "Muon", "wider network"):
-        (line,) = (row for row in README_LINES if row.startswith(f"| {name} |"))
+        (line,) = (row for row in RESULTS_LINES if row.startswith(f"| {name} |"))
         assert f"| {statistics.mean(runs[name]):.1f} ± " in line
 
 
@@ -128,23 +133,24 @@ def test_readmes_tables_are_up_to_date():
 
 def test_an_old_table_is_noticed_and_mended(tmp_path, monkeypatch, capsys):
     path = tmp_path / "README.md"
-    monkeypatch.setattr(make_readme, "README", path)
-    path.write_text(README_TEXT.replace("**91.", "**92."), encoding="utf-8")
+    monkeypatch.setattr(make_readme, "PAGES", (path,))
+    path.write_text(README_TEXT.replace("**93.", "**92."), encoding="utf-8")
     assert make_readme.main(["--check"]) == 1
     assert "python -m tests.make_readme" in capsys.readouterr().out
     assert make_readme.main([]) == 0
     assert path.read_text(encoding="utf-8") == README_TEXT
 
 
-@pytest.mark.parametrize("cut", ["<!-- end -->", "<!-- results:stepwise -->"])
+@pytest.mark.parametrize("cut", ["<!-- end -->", "<!-- results:summary -->"])
 def test_a_marker_without_its_pair_is_refused(cut):
     with pytest.raises(ValueError, match="needs one"):
         make_readme.with_tables(README_TEXT.replace(cut, "", 1))
 
 
-def test_readmes_own_text_has_no_measured_numbers():
+@pytest.mark.parametrize("page", [README_TEXT, RESULTS_TEXT], ids=["readme", "results"])
+def test_readmes_own_text_has_no_measured_numbers(page):
     """They stand in the generated tables; goals and sizes of data may be named."""
-    text = prose(make_readme.PART.sub(" ", README_TEXT))
+    text = prose(make_readme.PART.sub(" ", page))
     quoted = {number for number in numbers(text) if is_measurement(number)}
     allowed = KNOWN | GIVEN["README"]
     assert quoted <= allowed, sorted(quoted - allowed)
@@ -172,25 +178,36 @@ def test_every_finished_run_stands_in_the_champions_file():
 def test_readme_lists_every_notebook():
     for path in all_notebooks():
         assert f"| [{path.stem}](notebooks/{path.name}) |" in README_TEXT
+        assert (ROOT / "notebooks" / "images" / f"{path.name[:2]}.png").exists()
 
 
 def test_readmes_test_command_is_what_runs_everywhere():
-    (command,) = re.findall(r"(python -m uv run .*pytest) +# test", README_TEXT)
-    assert command in (ROOT / ".ci" / "run").read_text().splitlines()
+    (command,) = re.findall(r"python3 (start\.py test) +# all tests", README_TEXT)
+    assert f"python {command}" in (ROOT / ".ci" / "run").read_text().splitlines()
     workflow = (ROOT / ".github" / "workflows" / "checks.yml").read_text()
     assert "- run: .ci/run" in workflow
     project = (ROOT / "pyproject.toml").read_text()
     assert not re.search(r"addopts = .*-m ", project)  # nothing is left out
 
 
-def test_readme_lists_every_module():
+def test_readme_is_short():
+    assert len(README_TEXT.splitlines()) < 150
+
+
+def test_the_packages_page_lists_every_module():
     package = ROOT / "cifar_helpers"
     names = {path.name for path in package.glob("*.py")} - {"__init__.py"}
     names |= {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
-    listed = {row.split("`")[1] for row in README_LINES if row.startswith("| [`")}
+    page = (package / "README.md").read_text(encoding="utf-8")
+    listed = {row.split("`")[1] for row in page.splitlines() if row.startswith("| [`")}
     assert listed == names
 
 
-def test_readme_links_lead_to_files():
-    for target in re.findall(r"\]\((?!http|#)([^)]+)\)", README_TEXT):
-        assert (ROOT / target).exists(), target
+@pytest.mark.parametrize(
+    "page", ["README.md", "RESULTS.md", "CONTRIBUTING.md", "cifar_helpers/README.md"]
+)
+def test_links_lead_to_files(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    links = re.findall(r"\]\((?!http|#)([^)]+)\)", text)
+    for target in links + re.findall(r'src="([^"]+)"', text):
+        assert ((ROOT / page).parent / target).exists(), target
