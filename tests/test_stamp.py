@@ -1,6 +1,7 @@
 """The repository's address is written into every notebook, or asked for."""
 
 import shutil
+import subprocess
 import sys
 import types
 
@@ -16,7 +17,7 @@ def copies(tmp_path, monkeypatch):
     for path in (*all_notebooks()[:2], stamp.PROJECT):
         shutil.copy(path, tmp_path)
     notebooks = sorted(tmp_path.glob("*.ipynb"))
-    monkeypatch.setattr(stamp, "all_notebooks", lambda: notebooks)
+    monkeypatch.setattr(stamp, "NOTEBOOKS", notebooks)
     monkeypatch.setattr(stamp, "PROJECT", tmp_path / "pyproject.toml")
     return notebooks
 
@@ -90,3 +91,10 @@ def test_the_notebooks_carry_the_address_of_the_project():
         title, setup = nbformat.read(path, as_version=4).cells[:2]
         assert setup.source == stamp.setup_cell(place[1]), path.name
         assert stamp.badge(place[1], path.name) in title.source.splitlines()
+
+
+def test_the_workflow_needs_no_more_than_it_installs():
+    """The job on GitHub has Python and nbformat."""
+    code = "import sys, tests.stamp; sys.exit('torch' in sys.modules)"
+    root = stamp.PROJECT.parent
+    assert subprocess.run([sys.executable, "-c", code], cwd=root).returncode == 0
