@@ -107,6 +107,10 @@ def test_selective_curves():
     (axes,) = plots.selective_curves({"net": (coverage, error)}).axes
     expected = 100 * np.column_stack([coverage, error])
     np.testing.assert_allclose(lines_of(axes)["net"], expected)
+    low, high = intervals.wilson_interval(round(12 * error[-1]), 12)
+    (band,) = axes.collections
+    ends = [y for x, y in band.get_paths()[0].vertices if x == 100]
+    assert (min(ends), max(ends)) == pytest.approx((low, high))
     with pytest.raises(ValueError, match="curves is empty"):
         plots.selective_curves({})
     with pytest.raises(ValueError, match="got 2 errors for 3 coverages"):

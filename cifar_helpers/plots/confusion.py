@@ -128,7 +128,7 @@ def confusion_difference(points, classes: Sequence[str], marked) -> Figure:
         raise ValueError(f"points and marked must be {len(classes)} × {len(classes)}")
     right = np.eye(len(classes), dtype=bool)
     highest = 1.5 * float(np.abs(values[~right]).max(initial=1e-9))
-    with new_figure(5.6, 7.0) as figure:
+    with new_figure(6.0, 7.6) as figure:
         axes = figure.subplots()
         better = np.where(right, values, -values)
         (mesh,) = _draw(axes, [(better, BETTER, -highest, highest)], values, "{:+.1f}")

@@ -161,20 +161,27 @@ def selective_curves(curves: Mapping[str, tuple]) -> Figure:
     """Error among the answered images against the share that is answered.
 
     `curves` maps a label to (coverage, error), fractions, as `scores.answered_first`
-    returns them.
+    returns them. Shaded: the 95 % Wilson interval at each coverage.
     """
     if not curves:
         raise ValueError("curves is empty: pass at least one label with its curve")
     with new_figure(3.4) as figure:
-        axes = figure.subplots()
+        axes, highest = figure.subplots(), 1.0
         for index, (label, (coverage, error)) in enumerate(curves.items()):
             coverage, error = to_array(coverage, label, 1), to_array(error, label, 1)
             require_length(error, len(coverage), "errors", "coverages")
             colour = PALETTE[index % len(PALETTE)]
             style = ("-", "--", "-.", ":")[index % 4]
+            answered = np.arange(1, len(error) + 1)
+            wrong = np.rint(error * answered).astype(int).tolist()
+            pairs = zip(wrong, answered.tolist(), strict=True)
+            low, high = np.array([wilson_interval(*pair) for pair in pairs]).T
+            look = {"color": colour, "alpha": 0.18, "linewidth": 0}
+            axes.fill_between(100 * coverage, low, high, **look)
             axes.plot(100 * coverage, 100 * error, style, color=colour, label=label)
+            highest = max(highest, 100 * error[-1])
         axes.set(xlabel="images answered (%)", ylabel="wrong among these (%)")
-        axes.set(xlim=(0, 100), ylim=(0, None))
+        axes.set(xlim=(0, 100), ylim=(0, 1.15 * highest))
         axes.legend(loc="upper left")
     return figure
 
