@@ -55,18 +55,6 @@ def measures(matrix) -> dict[str, np.ndarray]:
         }
 
 
-def resampled(matrix, draws: int = 2000, seed: int = 0) -> np.ndarray:
-    """Matrices as other test images could have given them, (draws, K, K).
-
-    Drawing N images with replacement and counting again (the bootstrap) is the same as
-    drawing N times from the cells, each as often as it was counted.
-    """
-    counts = to_counts(matrix)
-    chance = np.random.default_rng(seed)
-    drawn = chance.multinomial(counts.sum(), counts.ravel() / counts.sum(), draws)
-    return drawn.reshape(draws, *counts.shape)
-
-
 def similar_classes(matrix) -> tuple[np.ndarray, np.ndarray]:
     """Classes joined step by step, those most often confused first: (steps, order).
 

@@ -84,23 +84,6 @@ def test_what_is_no_matrix_of_counts_is_refused(matrix, message):
             function(matrix)
 
 
-def test_resampling_the_matrix_is_resampling_the_images():
-    """Mean and spread of every cell as from drawing images one by one."""
-    drawn = confusion.resampled(MATRIX, draws=4000, seed=1)
-    assert drawn.shape == (4000, 4, 4)
-    assert (drawn.sum((1, 2)) == MATRIX.sum()).all()
-    chance, (true, predicted) = np.random.default_rng(2), labels_of(MATRIX)
-    by_image = []
-    for _ in range(4000):
-        some = chance.integers(len(true), size=len(true))
-        again = np.bincount(4 * true[some] + predicted[some], minlength=16)
-        by_image.append(again.reshape(4, 4))
-    np.testing.assert_allclose(drawn.mean(0), np.mean(by_image, 0), atol=0.6)
-    np.testing.assert_allclose(drawn.std(0), np.std(by_image, 0), atol=0.25)
-    assert not np.array_equal(confusion.resampled(MATRIX, 4000, 3), drawn)
-    np.testing.assert_array_equal(confusion.resampled(MATRIX, 4000, 1), drawn)
-
-
 def test_similar_classes_are_joined_first():
     """Steps and heights worked out by hand for four classes of 100 images."""
     matrix = [[70, 20, 10, 0], [10, 80, 10, 0], [0, 10, 90, 0], [0, 0, 4, 96]]
