@@ -25,6 +25,7 @@ FLOORS = (  # a module imports from lower floors only, a package's parts from ea
     {"data", "blocks"},
     {"augment", "corruptions", "model"},
     {"recipes", "pretrained", "receptive_field", "evaluation", "checkpoints"},
+    {"scores", "confusion"},
     {"training", "plots"},
     {"notebook", "checks", "speed", "guesses"},
 )

@@ -7,11 +7,20 @@ bad input raises `ValueError`.
 """
 
 from cifar_helpers.plots.comparison import bar_columns, bars_with_error
+from cifar_helpers.plots.confusion import (
+    confusion_difference,
+    confusion_matrix,
+    counts_and_shares,
+    ordered_confusion,
+)
 from cifar_helpers.plots.convolution import number_grid, taps_on_image
 from cifar_helpers.plots.evaluation import (
-    confusion_matrix,
+    claim_sizes,
+    dots_with_intervals,
     per_class_bars,
     reliability_diagram,
+    selective_curves,
+    threshold_curves,
 )
 from cifar_helpers.plots.images import (
     class_counts,
