@@ -246,7 +246,10 @@ class Increasing(TorchFunctionMode):
         in_place = options.get("inplace") or full[-1] == "_" and full[-2:] != "__"
         result = None
         if name in ALIASES + COPIES and arguments[0].requires_grad:
-            return arguments[0] if name in ALIASES else arguments[0] * 1
+            shared = name in ALIASES
+            if name == "contiguous" and not arguments[0].is_contiguous():
+                shared = False  # another memory, so that writes do not reach the input
+            return arguments[0] if shared else arguments[0] * 1
         if name in ("chunk", "split", "tensor_split", "unbind"):
             parts = function(arguments[0].detach(), *arguments[1:], **options)
             return tuple(  # views that autograd lets be written
