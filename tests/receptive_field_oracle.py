@@ -48,6 +48,19 @@ def _value(*arguments, **options) -> Tensor:
     )
 
 
+def _product(function, *arguments, **options):
+    """A product becomes a sum, so that no factor that is zero hides the other."""
+    places = [k for k, value in enumerate(arguments) if isinstance(value, Tensor)]
+    total = 0.0
+    for place in places:
+        ones = [
+            torch.ones_like(value) if k in places and k != place else value
+            for k, value in enumerate(arguments)
+        ]
+        total = total + function(*ones, **options) * 0.5
+    return total
+
+
 def _mean_pool(
     x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, **_
 ):
@@ -205,6 +218,7 @@ PLACEWISE = set(
 ALIASES = ("contiguous", "to", "type_as", "float", "detach", "dropout", "dropout1d")
 ALIASES += ("dropout2d", "alpha_dropout", "feature_alpha_dropout")
 COPIES = ("double", "half", "bfloat16", "clone")
+PRODUCTS = ("einsum", "matmul", "bmm", "mm", "__matmul__", "__rmatmul__")
 REDUCTIONS = ("mean", "sum", "amax", "amin", "max", "min", "std", "var")
 REDUCTIONS += ("logsumexp", "prod")
 _REPLACED = {
@@ -240,6 +254,8 @@ class Increasing(TorchFunctionMode):
         if function in _REPLACED:
             return _REPLACED[function](*arguments, **options)
         full = function.__name__
+        if full in PRODUCTS:
+            return _product(function, *arguments, **options)
         name = full.strip("_")
         if name[0] == "i" and full.startswith("__i") and name[1:] in PLACEWISE:
             name, full = name[1:], full[:-1]  # x += y and the like
