@@ -22,6 +22,16 @@ from cifar_helpers.plots.evaluation import (
     selective_curves,
     threshold_curves,
 )
+from cifar_helpers.plots.fields import (
+    dependency_matrices,
+    field_growth,
+    heat_maps,
+    live_taps,
+    paths_to_pixels,
+    share_within,
+    shares_within_squares,
+    views,
+)
 from cifar_helpers.plots.images import (
     class_counts,
     class_examples,
@@ -33,6 +43,7 @@ from cifar_helpers.plots.images import (
     pixel_histogram,
 )
 from cifar_helpers.plots.network import block_diagram, network_map
+from cifar_helpers.plots.parts import maps_by_part, share_strips
 from cifar_helpers.plots.style import (
     BLUE,
     DIVERGING,
