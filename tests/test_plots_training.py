@@ -92,3 +92,14 @@ def test_line_panels_hold_their_lines():
 def test_line_panels_refuse_what_does_not_fit(panels, x, reason):
     with pytest.raises(ValueError, match=reason):
         plots.line_panels(panels, x)
+
+
+def test_a_legend_of_many_lines_stands_above_them():
+    few = {str(i): [i, 4] for i in range(3)}
+    many = {str(i): [i, 4] for i in range(4)}
+    figure = plots.line_panels({"few": few, "many": many})
+    left, right = figure.axes
+    assert left.get_ylim()[1] < 4.5 < right.get_ylim()[1]
+    figure.draw_without_rendering()
+    box = right.get_legend().get_window_extent().transformed(right.transData.inverted())
+    assert box.y0 > 4  # data reach to 4

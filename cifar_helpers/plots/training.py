@@ -123,5 +123,15 @@ def line_panels(
                 axes.axhline(level, color=SOFT, linestyle="--", linewidth=1)
                 axes.text(x[-1], level, text, va="bottom", ha="right", size=9)
             if any(lines):
-                axes.legend(frameon=True, framealpha=0.9, edgecolor="none")
+                _legend(axes, len(lines))
     return figure
+
+
+def _legend(axes: Axes, lines: int) -> None:
+    """Where there is room; above the lines if there are more than three of them."""
+    look = {"frameon": True, "framealpha": 0.9, "edgecolor": "none"}
+    if lines > 3:
+        low, high = axes.get_ylim()
+        axes.set_ylim(low, high + 0.35 * (high - low))
+        look |= {"ncols": 2, "loc": "upper right"}
+    axes.legend(**look)
