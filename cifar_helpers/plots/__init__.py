@@ -62,4 +62,4 @@ from cifar_helpers.plots.style import (
     display_png,
     new_figure,
 )
-from cifar_helpers.plots.training import training_curves
+from cifar_helpers.plots.training import line_panels, training_curves
