@@ -32,6 +32,7 @@ GIVEN = {  # numbers that a text sets or cites: exercises, thought examples, pap
         *("2.8", "4.3"),  # factors of Student's t
         *("3.3 %", "94 %"),  # Barz & Denzler; Karpathy
     },
+    "02_convolution_block": {"0.71", "0.41"},  # roots of 1/2 and of 1/6
     "03_depthwise_separable": {"4.7", "1.3"},  # a section; a rule of thumb
     "06_deconvolution_and_residual": {"25 %", "6.25 %"},  # 4 places of 16, and one
     "README": {"95.5 %", "3.11", "3.13"},  # a goal; versions of Python
