@@ -6,6 +6,7 @@ Functions that take axes draw into them. Arrays may be NumPy arrays or torch ten
 bad input raises `ValueError`.
 """
 
+from cifar_helpers.plots.charts import dot_columns, histograms, line_chart
 from cifar_helpers.plots.comparison import bar_columns, bars_with_error
 from cifar_helpers.plots.confusion import (
     confusion_difference,
@@ -41,6 +42,13 @@ from cifar_helpers.plots.images import (
     overlay_map,
     overlay_maps,
     pixel_histogram,
+)
+from cifar_helpers.plots.layers import (
+    kernel_places,
+    kernel_responses,
+    matrices,
+    patch_channels,
+    product_of_patch,
 )
 from cifar_helpers.plots.network import block_diagram, network_map
 from cifar_helpers.plots.parts import maps_by_part, share_strips
