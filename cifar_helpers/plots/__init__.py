@@ -6,14 +6,30 @@ Functions that take axes draw into them. Arrays may be NumPy arrays or torch ten
 bad input raises `ValueError`.
 """
 
-from cifar_helpers.plots.comparison import bar_columns, bars_with_error
+from cifar_helpers.plots.comparison import (
+    bar_columns,
+    bars_with_error,
+    deviations,
+    grouped_bars,
+    histograms,
+    stacked_shares,
+    vector_bars,
+)
 from cifar_helpers.plots.confusion import (
     confusion_difference,
     confusion_matrix,
     counts_and_shares,
     ordered_confusion,
 )
-from cifar_helpers.plots.convolution import number_grid, taps_on_image
+from cifar_helpers.plots.convolution import (
+    image_with_maps,
+    kernel_tables,
+    live_shares,
+    live_taps,
+    number_grid,
+    pixels_read,
+    taps_on_image,
+)
 from cifar_helpers.plots.evaluation import (
     claim_sizes,
     dots_with_intervals,
