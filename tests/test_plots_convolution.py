@@ -117,10 +117,10 @@ def test_pixels_read_shows_and_counts_what_is_read():
             plots.pixels_read(wrong)
 
 
-def test_live_taps():
+def test_taps_alive():
     counts = F.unfold(torch.ones(1, 1, 4, 6), 3, 2, 2).sum(dim=1).view(4, 6)
     shares = torch.full((3, 3), 0.25)
-    figure = plots.live_taps(shares, counts, "dilation 2")
+    figure = plots.taps_alive(shares, counts, "dilation 2")
     left, right, _ = figure.axes
     assert left.get_title(loc="left") == "dilation 2: 25% live"
     assert [text.get_text() for text in left.texts] == ["25%"] * 9

@@ -25,9 +25,9 @@ from cifar_helpers.plots.convolution import (
     image_with_maps,
     kernel_tables,
     live_shares,
-    live_taps,
     number_grid,
     pixels_read,
+    taps_alive,
     taps_on_image,
 )
 from cifar_helpers.plots.evaluation import (

@@ -147,7 +147,7 @@ def pixels_read(panels: Mapping[str, object]) -> Figure:
     return figure
 
 
-def live_taps(shares, counts, title: str) -> Figure:
+def taps_alive(shares, counts, title: str) -> Figure:
     """Where the taps of a 3 × 3 filter read pixels: by tap (3, 3), by place (H, W).
 
     `shares` are the shares of places at which each tap does, `counts` how many of the
