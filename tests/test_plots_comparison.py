@@ -133,13 +133,14 @@ def test_grouped_bars():
 
 
 def test_stacked_shares():
-    parts = {"call": [1.0, 2], "bytes": torch.tensor([3.0, 2])}
+    parts = {"call": [1.0, 2], "bytes": torch.tensor([3.0, 2]), "rest": [0, 0]}
     figure = plots.stacked_shares(["8 channels", "16 channels"], parts, "µs")
     (axes,) = figure.axes
-    first, second = axes.containers[:2]
-    assert [bar.get_width() for bar in first] == [1, 2]
-    assert [bar.get_x() for bar in second] == [1, 2]  # behind the first part
-    assert {"25%", "75%", "50%", "8 channels", "call", "µs"} <= set(texts(figure))
+    first, second, _ = axes.containers
+    assert [bar.get_width() for bar in first] == [25, 50]
+    assert [bar.get_x() for bar in second] == [25, 50]  # behind the first part
+    found = set(texts(figure))
+    assert {"25", "75", "50", "8 channels", "call", "rest", "µs"} <= found
     for names, wrong, message in (
         ([], {}, "parts is empty"),
         (["a"], parts, "got 1 names for 2 values"),

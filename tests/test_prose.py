@@ -28,7 +28,7 @@ KNOWN = {  # definitions, not measurements: sizes of the data set, budgets, leve
 }
 GIVEN = {  # numbers that a text sets or cites: exercises, thought examples, papers
     "01_meet_the_data": {"0.25", "0.3", "1.4", "20,000", "30 %", "70 %", "3.3 %"},
-    "03_depthwise_separable": {"4.7", "1.3"},  # a section; a rule of thumb
+    "03_depthwise_separable": {"4.7"},  # a section
     "06_deconvolution_and_residual": {"25 %", "6.25 %"},  # 4 places of 16, and one
     "10_train_on_gpu": {"0.005"},  # a rate that an exercise sets
     "13_train_faster": {"70 %", "405,000", "3,800", "2,600"},  # of an exercise

@@ -11,9 +11,13 @@ from cifar_helpers.plots.style import (
     BLUE,
     DIVERGING,
     INK,
+    ORANGE,
     PALETTE,
+    PURPLE,
+    SKY,
     SOFT,
     VERMILION,
+    YELLOW,
     new_figure,
 )
 
@@ -116,10 +120,10 @@ def grouped_bars(
 def stacked_shares(
     names: Sequence[str], parts: Mapping[str, object], xlabel: str
 ) -> Figure:
-    """What each total is made of: one row per name, the parts behind each other.
+    """What each total is made of, in per cent: one row per name, of equal length.
 
-    `parts` maps a label to one value per name, none below zero; a row's numbers are
-    the parts' shares of its sum in per cent.
+    `parts` maps a label to one value per name, none below zero, in any unit. Shares
+    below 4 % get no number.
     """
     if not parts:
         raise ValueError("parts is empty: pass at least one label with its values")
@@ -129,19 +133,20 @@ def stacked_shares(
     require_length(names, table.shape[1], "names", "values")
     if not (table >= 0).all() or not (table.sum(axis=0) > 0).all():
         raise ValueError("values must not be negative, and no sum zero")
-    starts = np.cumsum(table, axis=0) - table
+    shares = 100 * table / table.sum(axis=0)
+    starts = np.cumsum(shares, axis=0) - shares
+    colours = (SKY, ORANGE, SOFT, PURPLE, YELLOW)
     with new_figure(0.36 * len(names) + 1.1) as figure:
         axes = figure.subplots()
         for label, start, row, colour in zip(
-            parts, starts, table, PALETTE, strict=False
+            parts, starts, shares, colours, strict=False
         ):
-            bars = axes.barh(
-                range(len(row)), row, 0.66, start, color=colour, label=label
-            )
-            shares = [f"{share:.0%}" for share in row / table.sum(axis=0)]
-            axes.bar_label(bars, shares, label_type="center", size=9)
+            look = {"height": 0.66, "color": colour, "label": label}
+            bars = axes.barh(range(len(row)), row, left=start, **look)
+            written = [f"{share:.0f}" if share >= 4 else "" for share in row]
+            axes.bar_label(bars, written, label_type="center", size=9)
         _name_rows(axes, names)
-        axes.set_xlabel(xlabel)
+        axes.set(xlabel=xlabel, xlim=(0, 100))
         figure.legend(loc="outside upper left", ncols=len(parts))
     return figure
 
