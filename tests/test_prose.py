@@ -33,7 +33,7 @@ GIVEN = {  # numbers that a text sets or cites: exercises, thought examples, pap
         *("3.3 %", "94 %"),  # Barz & Denzler; Karpathy
     },
     "02_convolution_block": {"0.71", "0.41"},  # roots of 1/2 and of 1/6
-    "03_depthwise_separable": {"4.7", "1.3"},  # a section; a rule of thumb
+    "03_depthwise_separable": {"4.7"},  # a section
     "06_deconvolution_and_residual": {"25 %", "6.25 %"},  # 4 places of 16, and one
     "10_train_on_gpu": {"0.005"},  # a rate that an exercise sets
     "13_train_faster": {"70 %", "405,000", "3,800", "2,600"},  # of an exercise

@@ -7,14 +7,30 @@ bad input raises `ValueError`.
 """
 
 from cifar_helpers.plots.charts import dot_columns, histograms, line_chart
-from cifar_helpers.plots.comparison import bar_columns, bars_with_error
+from cifar_helpers.plots.comparison import (
+    bar_columns,
+    bars_with_error,
+    deviations,
+    grouped_bars,
+    histogram_panels,
+    stacked_shares,
+    vector_bars,
+)
 from cifar_helpers.plots.confusion import (
     confusion_difference,
     confusion_matrix,
     counts_and_shares,
     ordered_confusion,
 )
-from cifar_helpers.plots.convolution import number_grid, taps_on_image
+from cifar_helpers.plots.convolution import (
+    image_with_maps,
+    kernel_tables,
+    live_shares,
+    number_grid,
+    pixels_read,
+    taps_alive,
+    taps_on_image,
+)
 from cifar_helpers.plots.evaluation import (
     claim_sizes,
     dots_with_intervals,
