@@ -205,12 +205,14 @@ def taps_and_shares(
     rate (3, 3) values from 0 to 1. Crosses are taps that read padding.
     """
     require_length(shares, len(rates), "shares", "rates")
+    sides = to_array(image, "image", 3).shape[1:]
+    reach = max(max(rates) - min(place), max(np.add(place, max(rates) + 1) - sides))
     with new_figure(5.6, 2.8 * len(rates)) as figure:
         upper, lower = figure.subplots(
             2, len(rates), height_ratios=(1.25, 1), squeeze=False
         )
         for above, below, rate, share in zip(upper, lower, rates, shares, strict=True):
-            taps_on_image(above, image, rate, [place], margin=max(rates) + 1)
+            taps_on_image(above, image, rate, [place], margin=1 + max(reach, 0))
             above.set_title(f"rate {rate}")
             number_grid(below, share, "{:.0%}", (0, 1))
             below.set_xlabel(f"mean {to_array(share, 'shares', 2).mean():.0%}")
