@@ -34,7 +34,7 @@ GIVEN = {  # numbers that a text sets or cites: exercises, thought examples, pap
     },
     "02_convolution_block": {"0.71", "0.41"},  # roots of 1/2 and of 1/6
     "03_depthwise_separable": {"4.7"},  # a section
-    "06_deconvolution_and_residual": {"25 %", "6.25 %"},  # 4 places of 16, and one
+    "07_aspp": {"1.5", "4.5"},  # rates that would fall between pixels
     "10_train_on_gpu": {"0.005"},  # a rate that an exercise sets
     "13_train_faster": {"70 %", "405,000", "3,800", "2,600"},  # of an exercise
     "README": {"95.5 %", "3.11", "3.13"},  # a goal; versions of Python

@@ -66,6 +66,16 @@ from cifar_helpers.plots.layers import (
     patch_channels,
     product_of_patch,
 )
+from cifar_helpers.plots.maps import (
+    along_depth,
+    lost_points,
+    map_row,
+    matrix_and_transpose,
+    number_grids,
+    stamps,
+    taps_and_shares,
+    valid_weights,
+)
 from cifar_helpers.plots.network import block_diagram, network_map
 from cifar_helpers.plots.parts import maps_by_part, share_strips
 from cifar_helpers.plots.style import (
