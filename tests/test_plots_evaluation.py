@@ -4,28 +4,7 @@ import numpy as np
 import pytest
 from drawn import NAMES, random_predictions, texts
 
-from cifar_helpers import evaluation, intervals, plots, scores
-
-
-def test_reliability_diagram():
-    calibration = evaluation.calibration(random_predictions(), bins=5)
-    figure = plots.reliability_diagram(calibration)
-    upper, lower = figure.axes
-    accuracy, gap = upper.containers
-    filled = [m for m in range(5) if calibration.count[m]]
-    assert 0 < len(filled) < 5  # the lowest bin is empty with three classes
-    for position, m in enumerate(filled):
-        assert accuracy[position].get_height() == pytest.approx(
-            100 * calibration.accuracy[m]
-        )
-        assert accuracy[position].get_center()[0] == pytest.approx(20 * m + 10)
-        top = gap[position].get_y() + gap[position].get_height()
-        assert top == pytest.approx(100 * calibration.confidence[m])
-    assert [bar.get_height() for bar in lower.patches] == calibration.count.tolist()
-    error = calibration.expected_calibration_error_percent
-    assert f"{error:.2f} %" in upper.get_title("left")
-    with pytest.raises(ValueError, match="evaluation.calibration, got dict"):
-        plots.reliability_diagram({})
+from cifar_helpers import intervals, plots, scores
 
 
 def report_of(**recalls):

@@ -13,7 +13,7 @@ from matplotlib.text import Text
 from nbclient import NotebookClient
 from PIL import Image
 
-from cifar_helpers import confusion, evaluation, plots, scores
+from cifar_helpers import calibration, confusion, evaluation, plots, scores
 from cifar_helpers.data import CLASSES
 
 MATRIX = np.array([[9, 1, 0], [2, 7, 1], [0, 1, 9]])
@@ -53,7 +53,7 @@ def figures():
         plots.class_counts(LABELS, CLASSES),
         plots.pixel_histogram(IMAGES),
         plots.confusion_matrix(np.eye(3), NAMES),
-        plots.reliability_diagram(evaluation.calibration(predictions)),
+        plots.reliability_diagram(calibration.calibration(predictions)),
         plots.per_class_bars(evaluation.per_class_report(predictions)),
         plots.counts_and_shares(np.eye(3), NAMES),
         plots.ordered_confusion(MATRIX, NAMES, *confusion.similar_classes(MATRIX)),

@@ -35,7 +35,6 @@ from cifar_helpers.plots.evaluation import (
     claim_sizes,
     dots_with_intervals,
     per_class_bars,
-    reliability_diagram,
     selective_curves,
     threshold_curves,
 )
@@ -97,3 +96,12 @@ from cifar_helpers.plots.style import (
     new_figure,
 )
 from cifar_helpers.plots.training import line_panels, training_curves
+from cifar_helpers.plots.trust import (
+    before_and_after,
+    confidence_rows,
+    evidence_grid,
+    feature_points,
+    reader_beside_network,
+    reliability_diagram,
+    severity_curves,
+)

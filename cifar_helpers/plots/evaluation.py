@@ -1,62 +1,20 @@
-"""How good and how sure: measures per class, curves over thresholds, calibration."""
+"""How good and how sure: measures per class, curves over thresholds."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from cifar_helpers.evaluation import Calibration
 from cifar_helpers.intervals import wilson_interval
 from cifar_helpers.plots.inputs import require_length, to_array
 from cifar_helpers.plots.style import (
     BLUE,
     INK,
     PALETTE,
-    SKY,
     SOFT,
-    VERMILION,
     new_figure,
 )
 from cifar_helpers.scores import ThresholdCurve
-
-
-def reliability_diagram(calibration: Calibration) -> Figure:
-    """Accuracy against confidence in bins, above the number of images in each bin.
-
-    On the diagonal the network is as often right as it says; below, it is too sure.
-    """
-    if not isinstance(calibration, Calibration):
-        kind = type(calibration).__name__
-        raise ValueError(f"pass the result of evaluation.calibration, got {kind}")
-    edges = 100 * calibration.bin_edges
-    middles, width = (edges[:-1] + edges[1:]) / 2, np.diff(edges)
-    filled = calibration.count > 0
-    accuracy = 100 * calibration.accuracy[filled]
-    confidence = 100 * calibration.confidence[filled]
-    error = calibration.expected_calibration_error_percent
-    with new_figure(5.6, 5.6) as figure:
-        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-        place, wide = middles[filled], 0.92 * width[filled]
-        upper.bar(place, accuracy, wide, color=SKY, label="accuracy")
-        upper.bar(
-            place,
-            confidence - accuracy,
-            wide,
-            bottom=accuracy,
-            facecolor="none",
-            edgecolor=VERMILION,
-            hatch="////",
-            linewidth=1,
-            label="gap to confidence",
-        )
-        upper.plot((0, 100), (0, 100), "--", color=INK, lw=1.2, label="calibrated")
-        upper.set(ylabel="accuracy in the bin (%)", xlim=(0, 100), ylim=(0, 100))
-        upper.set_title(f"expected calibration error {error:.2f} %")
-        upper.legend(loc="upper left")
-        lower.bar(middles, calibration.count, 0.92 * width, color=SOFT)
-        lower.yaxis.set_major_formatter("{x:,.0f}")
-        lower.set(ylabel="images", xlabel="confidence (%)")
-    return figure
 
 
 def per_class_bars(
