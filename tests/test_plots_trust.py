@@ -36,7 +36,7 @@ def test_reliability_diagrams_side_by_side():
     adaptive = calibration.calibration(predictions, bins=4, adaptive=True)
     figure = plots.reliability_diagram({"plain": plain, "adaptive": adaptive})
     titles = [axes.get_title("left") for axes in figure.axes[:2]]
-    assert titles[0].startswith("plain: ECE") and titles[1].startswith("adaptive")
+    assert titles[0].startswith("plain\nECE") and titles[1].startswith("adaptive")
     heights = [bar.get_height() for bar in figure.axes[3].patches]
     assert heights == adaptive.count.tolist() == [3, 3, 3, 3]
 

@@ -141,9 +141,9 @@ def accuracy_without_them(attempt) -> str:
     hint = "If all of them are among the right answers, 54 right answers go as well."
     require(near(low, lowest), f"The lowest is not {low:.2f} %. {hint}")
     return (
-        f"Right: {lowest:.2f} to {highest:.2f} %. Both ends lie within the interval of "
-        "an accuracy of 93 % on 10,000 images, ± 0.5 points; but two networks that "
-        "differ by less than that gap can change places."
+        f"Right: {lowest:.2f} to {highest:.2f} %. That is a span of 0.54 points, where "
+        "the interval of such an accuracy on 10,000 images reaches 0.5 to each side: "
+        "two networks that differ by less could change places."
     )
 
 

@@ -59,9 +59,8 @@ def reliability_diagram(
         for (name, one), (upper, lower) in zip(several.items(), grid.T, strict=True):
             _draw_bins(upper, one)
             error = one.expected_calibration_error_percent
-            upper.set_title(f"{name}: ECE {error:.2f} %" if name else f"{error:.2f} %")
-            if not name:
-                upper.set_title(f"expected calibration error {error:.2f} %")
+            title = f"{name}\nECE" if name else "expected calibration error"
+            upper.set_title(f"{title} {error:.2f} %")
             edges = 100 * one.bin_edges
             middles, wide = (edges[:-1] + edges[1:]) / 2, np.diff(edges)
             lower.bar(middles, one.count, 0.92 * wide, color=SOFT)
@@ -69,7 +68,11 @@ def reliability_diagram(
             lower.set(xlabel="confidence (%)")
         grid[0, 0].set(ylabel="accuracy in the bin (%)")
         grid[1, 0].set(ylabel="images")
-        grid[0, 0].legend(loc="upper left")
+        if columns == 1:
+            grid[0, 0].legend(loc="upper left")
+        else:
+            handles = grid[0, 0].get_legend_handles_labels()
+            figure.legend(*handles, loc="outside upper left", ncols=3)
     return figure
 
 
@@ -125,7 +128,8 @@ def severity_curves(
                 axes.lines[-1].set_label(network)
             axes.set(title=name, xlabel="severity", xticks=range(6))
         row[0].set(ylabel=ylabel)
-        row[0].legend(loc="lower left")
+        handles = row[0].get_legend_handles_labels()
+        figure.legend(*handles, loc="outside upper left", ncols=3)
     return figure
 
 
@@ -199,7 +203,8 @@ def evidence_grid(
         for column, method in enumerate(maps, start=1):
             values = to_array(maps[method], method, 3).astype(float)
             require_length(values, rows, f"maps of {method}", "images")
-            axes.text(column * step + factor * 16, HEAD / 2, method, ha="center")
+            place = (column * step + factor * 16, HEAD / 2)
+            axes.text(*place, method, ha="center", va="center")
             for row, (picture, one) in enumerate(zip(pictures, values, strict=True)):
                 corner = (column * step, HEAD + row * line + HEAD)
                 _draw_evidence(axes, picture, one, corner, factor, digits)
@@ -218,7 +223,8 @@ def _draw_evidence(axes, picture, values, corner, factor, digits) -> None:
     spread = torch.as_tensor(values)[None, None]  # (1, 1, h, w)
     values = F.interpolate(spread, (height, width), mode="bilinear")[0, 0].numpy()
     highest = max(float(np.abs(values).max()), 1e-12)
-    grey = 0.25 + 0.75 * picture @ np.array((0.299, 0.587, 0.114))
+    grey = picture @ np.array((0.299, 0.587, 0.114))  # (H, W)
+    grey = 0.2 + 0.8 * grey / (255 if picture.dtype == np.uint8 else 1)  # paler
     left, top = corner
     _draw(axes, grey, left, top, factor, cmap="gray", vmin=0, vmax=1)
     strength = 0.75 * np.abs(values) / highest
