@@ -22,15 +22,15 @@ PACKAGE = ROOT / "cifar_helpers"
 FLOORS = (  # a module imports from lower floors only, a package's parts from each other
     {"mirrors", "intervals"},
     {"runtime", "field_rules", "hooks", "download", "depthwise", "optimizers"},
-    {"data", "blocks"},
+    {"data", "blocks", "factorial"},
     {"augment", "corruptions", "model"},
     {"recipes", "pretrained", "receptive_field", "evaluation", "checkpoints"},
-    {"training", "plots"},
+    {"training", "plots", "ablation"},
     {"notebook", "checks", "speed", "guesses"},
 )
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 FOR_TRAINING = {"cifar_helpers", "torch", "numpy", "tqdm", "safetensors"}
-FOR_READERS = {"plots", "notebook", "checks", "intervals"}  # these may import more
+FOR_READERS = {"plots", "notebook", "checks", "intervals", "factorial"}  # need more
 FOR_FEW = "matplotlib pandas seaborn sklearn scipy IPython ipywidgets torchvision"
 
 

@@ -1,0 +1,164 @@
+"""Effects of switches, from runs in which all of them vary at once.
+
+In a factorial design every run says something about every switch: the effect of one is
+the mean of all runs that have it minus the mean of all that have not. An ordinary least
+squares fit gives the same numbers, and those of designs that are not complete.
+Source: Box, Hunter & Hunter 2005, *Statistics for Experimenters*, chapters 5 and 6.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from scipy import stats
+
+from cifar_helpers.intervals import t_quantile
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What one switch buys, or what two buy together beyond the sum of both.
+
+    `points`: of a switch, the mean with it minus the mean without it. Of two, what the
+    first buys where the second is on minus what it buys where the second is off.
+    """
+
+    factors: tuple[str, ...]  # one or two
+    points: float
+    half_width: float  # of the 95 % interval, for this effect alone
+    p: float  # chance of a larger effect than this, either way, if there were none
+    corrected_p: float  # Holm's, for all effects with as many factors
+
+    @property
+    def name(self) -> str:
+        """`"dilation"`, or `"dilation × aspp"`."""
+        return " × ".join(self.factors)
+
+    @property
+    def verdict(self) -> str:
+        """`"better"` or `"worse"` with it; or `"not to be told apart"`."""
+        if self.corrected_p >= 0.05:
+            return "not to be told apart"
+        return "better" if self.points > 0 else "worse"
+
+
+@dataclass(frozen=True)
+class Fit:
+    """All effects of a design, and the spread that their intervals come from."""
+
+    mean: float  # of all runs, if the design is balanced
+    effects: tuple[Effect, ...]
+    spread: float  # standard deviation of a run around the fit
+    freedom: int  # degrees of freedom of that spread
+
+    def of(self, *factors: str) -> Effect:
+        """The effect of one switch, or of two. Raises KeyError if it was not fitted."""
+        for effect in self.effects:
+            if set(effect.factors) == set(factors):
+                return effect
+        raise KeyError(f"{' × '.join(factors)} is not among the fitted effects")
+
+    def with_factors(self, count: int) -> list[Effect]:
+        """Main effects (1) or interactions of two (2), the largest first."""
+        chosen = [effect for effect in self.effects if len(effect.factors) == count]
+        return sorted(chosen, key=lambda effect: -abs(effect.points))
+
+
+def fit_effects(
+    names: Sequence[str], on, values, blocks=None, interactions: bool | None = None
+) -> Fit:
+    """Main effects and interactions of two, by least squares.
+
+    `on` (runs, switches) says what was on in each run, `values` (runs,) what it
+    reached; `blocks` (runs,), such as seeds, take a common shift of their runs out.
+    `interactions` None: where the runs suffice for them. What the fit leaves over is
+    the error: chance and interactions of three and more. Raises ValueError if the runs
+    cannot tell the effects apart, or leave nothing over.
+    """
+    on, values = np.asarray(on, dtype=float), np.asarray(values, dtype=float)
+    if on.shape != (len(values), len(names)) or not np.isin(on, (0, 1)).all():
+        raise ValueError(
+            f"on must be 0 or 1, of shape ({len(values)}, {len(names)}), got {on.shape}"
+        )
+    orders = {None: (2, 1), True: (2,), False: (1,)}[interactions]
+    for order in orders:
+        factors, design = _columns(names, 2 * on - 1, order)
+        if blocks is not None:
+            design = np.concatenate([design, _shifts(blocks)], axis=1)
+        freedom = len(values) - design.shape[1]
+        if freedom >= 1 and np.linalg.matrix_rank(design) == design.shape[1]:
+            return _fit(factors, design, values, freedom)
+    raise ValueError(
+        f"{len(values)} runs are too few, or too alike, to tell {len(names)} switches "
+        "apart"
+    )
+
+
+def _columns(names, signs: np.ndarray, order: int):
+    """What each column of the design stands for, and the design: products of ±1."""
+    indices = [()]
+    for size in range(1, order + 1):
+        indices += combinations(range(len(names)), size)
+    columns = [signs[:, list(chosen)].prod(axis=1) for chosen in indices]
+    factors = [tuple(names[i] for i in chosen) for chosen in indices]
+    return factors, np.stack(columns, axis=1)
+
+
+def _shifts(blocks) -> np.ndarray:
+    """A column for every block but the first, each with mean 0, (runs, blocks - 1)."""
+    kinds, place = np.unique(np.asarray(blocks), return_inverse=True)
+    return (np.eye(len(kinds))[place] - 1 / len(kinds))[:, 1:]
+
+
+def _fit(factors, design: np.ndarray, values: np.ndarray, freedom: int) -> Fit:
+    """Least squares; a coefficient of a column of ±1 is half an effect."""
+    coefficients = np.linalg.lstsq(design, values, rcond=None)[0]
+    residuals = values - design @ coefficients
+    spread = math.sqrt(residuals @ residuals / freedom)
+    errors = spread * np.sqrt(np.diag(np.linalg.inv(design.T @ design)))
+    found = []
+    for order in (1, 2):
+        chosen = [i for i, names in enumerate(factors) if len(names) == order]
+        scale = 2 * order  # on minus off is 2 coefficients; a difference of two, 4
+        with np.errstate(divide="ignore", invalid="ignore"):
+            t = np.abs(coefficients[chosen] / errors[chosen])
+        p = 2 * stats.t.sf(np.nan_to_num(t, posinf=np.inf), freedom)
+        for i, single, corrected in zip(chosen, p, holm(p), strict=True):
+            half = t_quantile(freedom) * scale * errors[i]
+            points = float(scale * coefficients[i])
+            found.append(
+                Effect(factors[i], points, float(half), float(single), corrected)
+            )
+    return Fit(float(coefficients[0]), tuple(found), spread, freedom)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values corrected for their number, in the given order.
+
+    If one calls real what stays below 0.05, the chance of any false alarm among all of
+    them is at most 0.05, whether they are independent or not. The smallest is
+    multiplied by their number, the next by one less, and so on; none is smaller than
+    one before (Holm 1979, "A Simple Sequentially Rejective Multiple Test Procedure").
+    """
+    order = np.argsort(p_values, kind="stable")
+    corrected, least = [0.0] * len(order), 0.0
+    for rank, index in enumerate(order):
+        least = max(least, min(1.0, (len(order) - rank) * float(p_values[index])))
+        corrected[index] = least
+    return corrected
+
+
+def smallest_visible(spread: float, runs: int) -> float:
+    """Half the 95 % interval of a difference between two means of so many runs each.
+
+    `spread` is the standard deviation of single runs. A difference that was measured
+    has to be larger, to be told from none. Infinite for one run each, which says
+    nothing about its spread. Raises ValueError for less than one run.
+    """
+    if runs < 1:
+        raise ValueError(f"need at least one run of each, got {runs}")
+    if runs == 1:
+        return math.inf
+    return t_quantile(2 * runs - 2) * spread * math.sqrt(2 / runs)
