@@ -8,6 +8,15 @@ bad input raises `ValueError`.
 
 from cifar_helpers.plots.comparison import bar_columns, bars_with_error
 from cifar_helpers.plots.convolution import number_grid, taps_on_image
+from cifar_helpers.plots.effects import (
+    effects_with_intervals,
+    gain_against_cost,
+    means_of_pairs,
+    one_among_many,
+    run_spread,
+    runs_with_switches,
+    worse_wins,
+)
 from cifar_helpers.plots.evaluation import (
     confusion_matrix,
     per_class_bars,
