@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from cifar_helpers import runtime
 from cifar_helpers.ablation import (
     SWITCHES,
     ablated,
@@ -161,3 +162,28 @@ def test_an_interrupted_run_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
     (straight,), (resumed,) = read_rows(whole), read_rows(broken)
     assert resumed["validation_loss"] == straight["validation_loss"]
     assert resumed["images_per_second"] == "", "part of the time was not counted"
+
+
+@pytest.mark.parametrize("name", ["ablation.csv", "noise.csv"])
+def test_stored_rows_are_of_the_designs(name):
+    """Each row names the network that its switches, changes and sizes describe."""
+    rows = read_rows(runtime.RESULTS / name)
+    assert rows and tuple(rows[0]) == ablation.COLUMNS
+    assert len({ablation.key(row) for row in rows}) == len(rows)
+    planned = {}
+    for row in rows:
+        seed = int(row["seed"])
+        runs = planned.setdefault(
+            (row["design"], seed), {r.variant: r for r in DESIGNS[row["design"]](seed)}
+        )
+        run = runs[row["variant"]]
+        expected = ablation.changes_of(run) | {
+            "epochs": str(run.recipe.epochs),
+            "training_images": str(run.images),
+            "validation_images": "10000",
+            "parameters": str(count_parameters(run.model(None))),
+        }
+        expected |= {key: str(value) for key, value in run.switches().items()}
+        assert {key: row[key] for key in expected} == expected
+        correct = float(row["validation_accuracy_percent"]) * 100  # of 10,000
+        assert correct == pytest.approx(round(correct)) and 1000 < correct < 10_000

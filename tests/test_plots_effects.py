@@ -63,6 +63,8 @@ def test_effects_with_intervals():
     assert colours == [BLUE, VERMILION, SOFT]
     ends = [c[2][0].get_segments()[0][:, 0].tolist() for c in axes.containers]
     assert ends == [[2.0, 3.0], [-1.5, -1.0], pytest.approx([-0.3, 0.5])]
+    named = plots.effects_with_intervals(EFFECTS, "points", {"better": "help"})
+    assert {"help", "worse"} <= set(texts(named)) and "better" not in texts(named)
     with pytest.raises(ValueError, match="effects is empty"):
         plots.effects_with_intervals([], "x")
 
@@ -82,18 +84,19 @@ def test_means_of_pairs():
         plots.means_of_pairs({}, "%")
 
 
-def test_gain_against_cost():
-    costs = {"parameters (thousands)": [26.0, 0.0, 1.2], "time (%)": [10, -5, 0]}
-    figure = plots.gain_against_cost(EFFECTS, costs)
-    assert [axes.get_xlabel() for axes in figure.axes] == list(costs)
-    for axes, values in zip(figure.axes, costs.values(), strict=True):
-        spots = [c[0].get_xydata()[0].tolist() for c in axes.containers]
-        expected = [[v, e.points] for v, e in zip(values, EFFECTS, strict=True)]
-        assert spots == expected
+def test_gains_and_costs():
+    costs = {"parameters (thousands)": [26.0, 0.0, -1.2], "time (%)": [10, -5, 0]}
+    figure = plots.gains_and_costs(EFFECTS, costs)
+    bought, *panels = figure.axes
+    assert [c[0].get_xdata()[0] for c in bought.containers] == [2.5, -1.25, 0.1]
+    for axes, (label, values) in zip(panels, costs.items(), strict=True):
+        assert axes.get_xlabel() == label
+        assert [bar.get_width() for bar in axes.patches] == values
+    assert {"26.0", "0", "−1.2", "−5.0", "+2.50 ± 0.50"} <= set(texts(figure))
     with pytest.raises(ValueError, match="got 1 costs for 3 effects"):
-        plots.gain_against_cost(EFFECTS, {"x": [1]})
+        plots.gains_and_costs(EFFECTS, {"x": [1]})
     with pytest.raises(ValueError, match="at least one effect"):
-        plots.gain_against_cost([], costs)
+        plots.gains_and_costs([], costs)
 
 
 def test_one_among_many():

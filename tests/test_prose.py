@@ -30,6 +30,7 @@ GIVEN = {  # numbers that a text sets or cites: exercises, thought examples, pap
     "01_meet_the_data": {"0.25", "0.3", "1.4", "20,000", "30 %", "70 %", "3.3 %"},
     "03_depthwise_separable": {"4.7", "1.3"},  # a section; a rule of thumb
     "06_deconvolution_and_residual": {"25 %", "6.25 %"},  # 4 places of 16, and one
+    "14_what_each_block_buys": {"5 %", "0.6", "0.3", "40,000"},  # levels, a design
     "README": {"95.5 %", "3.11", "3.13"},  # a goal; versions of Python
     "15_same_budget_higher_accuracy": {"1,600", "91 %", "95.5 %"},  # a subset; goals
 }

@@ -10,7 +10,7 @@ from cifar_helpers.plots.comparison import bar_columns, bars_with_error
 from cifar_helpers.plots.convolution import number_grid, taps_on_image
 from cifar_helpers.plots.effects import (
     effects_with_intervals,
-    gain_against_cost,
+    gains_and_costs,
     means_of_pairs,
     one_among_many,
     run_spread,

@@ -92,11 +92,14 @@ def runs_with_switches(on, names: Sequence[str], values, ylabel: str) -> Figure:
     return figure
 
 
-def effects_with_intervals(effects: Sequence, xlabel: str) -> Figure:
+def effects_with_intervals(
+    effects: Sequence, xlabel: str, words: Mapping[str, str] | None = None
+) -> Figure:
     """Effects as dots with their 95 % intervals, the first on top.
 
     An effect has `name`, `points`, `half_width` and `verdict` (see
-    `cifar_helpers.factorial.Effect`); the verdict gives the colour.
+    `cifar_helpers.factorial.Effect`); the verdict gives the colour, and its name in the
+    legend, unless `words` maps it to another.
     """
     if not effects:
         raise ValueError("effects is empty: pass at least one")
@@ -106,19 +109,20 @@ def effects_with_intervals(effects: Sequence, xlabel: str) -> Figure:
         for verdict, colour in VERDICT_COLOURS.items():
             places = [i for i, e in enumerate(effects) if e.verdict == verdict]
             if places:
-                _dots(axes, [effects[i] for i in places], places, colour, verdict)
+                label = (words or {}).get(verdict, verdict)
+                _dots(axes, [effects[i] for i in places], places, colour, label)
         axes.set_yticks(range(len(effects)), [effect.name for effect in effects])
         axes.set_ylim(len(effects) - 0.4, -0.6)
         axes.tick_params(axis="y", length=0)
         axes.grid(False, axis="y")
-        axes.margins(x=0.18)
+        axes.margins(x=0.28)
         axes.set_xlabel(xlabel)
         figure.legend(loc="outside upper right", ncols=3)
     return figure
 
 
-def _dots(axes: Axes, effects, places, colour: str, label: str) -> None:
-    """Effects of one verdict, with their numbers written above."""
+def _dots(axes: Axes, effects, places, colour: str, label: str | None) -> None:
+    """Effects of one verdict, with their numbers written beside them."""
     points = [effect.points for effect in effects]
     halves = [effect.half_width for effect in effects]
     look = {"color": colour, "capsize": 3, "elinewidth": 1.6, "ms": 7}
@@ -163,36 +167,38 @@ def means_of_pairs(pairs: Mapping[tuple[str, str], object], ylabel: str) -> Figu
     return figure
 
 
-def gain_against_cost(
-    effects: Sequence, costs: Mapping[str, Sequence[float]]
-) -> Figure:
-    """What each switch buys, against what it costs, one panel for each kind of cost.
+def gains_and_costs(effects: Sequence, costs: Mapping[str, Sequence[float]]) -> Figure:
+    """What each switch buys, beside what it costs: a row each, a column for each cost.
 
-    `costs` maps a label with its unit to one number for each of `effects`.
+    `costs` maps a label with its unit to one number for each of `effects`; negative
+    ones are savings.
     """
     if not effects or not costs:
         raise ValueError("pass at least one effect and one kind of cost")
-    with new_figure(3.3) as figure:
-        panels = figure.subplots(1, len(costs), sharey=True, squeeze=False)[0]
+    with new_figure(0.36 * len(effects) + 1.2) as figure:
+        widths = [1.5, *[1.0] * len(costs)]
+        bought, *panels = figure.subplots(
+            1, 1 + len(costs), sharey=True, width_ratios=widths
+        )
+        bought.axvline(0, color=INK, linewidth=1)
+        for place, effect in enumerate(effects):
+            _dots(bought, [effect], [place], VERDICT_COLOURS[effect.verdict], None)
+        bought.set_xlabel("buys (points)")
+        bought.margins(x=0.5)
         for axes, (label, values) in zip(panels, costs.items(), strict=True):
-            values = to_array(values, label, 1)
+            values = to_array(values, label, 1).astype(float)
             require_length(values, len(effects), "costs", "effects")
-            axes.axhline(0, color=INK, linewidth=1)
+            bars = axes.barh(range(len(effects)), values, color=SOFT, height=0.6)
+            texts = [f"{v:,.1f}".replace("-", "−") if v else "0" for v in values]
+            axes.bar_label(bars, texts, padding=4, size=9)
             axes.axvline(0, color=INK, linewidth=1)
-            for number, effect in enumerate(effects):
-                colour = VERDICT_COLOURS[effect.verdict]
-                spot, half = (values[number], effect.points), effect.half_width
-                axes.errorbar(*spot, yerr=half, fmt="o", color=colour, capsize=3)
-                axes.annotate(
-                    effect.name,
-                    spot,
-                    xytext=(6, 4),
-                    textcoords="offset points",
-                    size=9,
-                )
-            axes.margins(x=0.25, y=0.12)
+            axes.margins(x=0.35)
             axes.set_xlabel(label)
-        panels[0].set_ylabel("what it buys (points)")
+        bought.set_yticks(range(len(effects)), [effect.name for effect in effects])
+        bought.set_ylim(len(effects) - 0.4, -0.6)
+        for axes in (bought, *panels):
+            axes.tick_params(axis="y", length=0)
+            axes.grid(False, axis="y")
     return figure
 
 

@@ -2,19 +2,20 @@
 
     python -m tests.benchmarks.ablation factorial --seeds 0
     python -m tests.benchmarks.ablation factorial --seeds 0 --half 1
+    python -m tests.benchmarks.ablation small-factorial --seeds 0 1 2
     python -m tests.benchmarks.ablation noise --seeds {0..29}
     python -m tests.benchmarks.ablation confirmation --seeds 0 1 2 3 4
 
 `factorial`: all 64 combinations of six switches, four epochs of 40,000 images.
-`noise`: one small recipe, many seeds. `confirmation`: the whole network, each single
-removal, the same with the freed parameters spent on width, and other changes, nine
-epochs. The same 10,000 training images are held out in every run and judge it; the
-test set is not touched. A run takes one thread. Several processes may work on the same
-file and folder: each run is claimed by a lock, a run that the file has is not repeated,
-and one that was interrupted goes on from its checkpoint. Rows go to
-results/ablation.csv, those of `noise` to results/noise.csv. `seconds` are wall-clock
-time, pauses included; `images_per_second` is counted in the processor's time for this
-process.
+`noise`: one small recipe, many seeds. `small-factorial`: all combinations by that
+recipe. `confirmation`: the whole network, each single removal, the same with the freed
+parameters spent on width, and other changes, nine epochs. The same 10,000 training
+images are held out in every run and judge it; the test set is not touched. A run takes
+one thread. Several processes may work on the same file and folder: each run is claimed
+by a lock, a run that the file has is not repeated, and one that was interrupted goes on
+from its checkpoint. Rows go to results/ablation.csv, those of `noise` to
+results/noise.csv. `seconds` are wall-clock time, pauses included; `images_per_second`
+is counted in the processor's time for this process.
 """
 
 import argparse
@@ -131,7 +132,8 @@ def run_one(run: Run, parts, path: Path, folder: Path, constants: dict) -> None:
             row |= train(run, training, validation, checkpoint)
             with FileLock(folder / f"{path.name}.lock"):
                 add_row(path, row, COLUMNS)
-            checkpoint.unlink(missing_ok=True)
+            for ending in ("", ".previous"):
+                Path(f"{checkpoint}{ending}").unlink(missing_ok=True)
     except Timeout:
         print(f"{title}: another process is at it", flush=True)
         return

@@ -70,6 +70,15 @@ def factorial(seed: int, half: int | None = None, epochs: int = 4) -> list[Run]:
     return {None: runs, 1: runs[:32], 2: runs[32:]}[half]
 
 
+def small_factorial(seed: int, half: int | None = None) -> list[Run]:
+    """All 64 combinations by the recipe of `noise`, whose spread is well known."""
+    recipe = replace(NOISE_RECIPE, seed=seed)
+    return [
+        replace(run, design="small-factorial", recipe=recipe, images=NOISE_IMAGES)
+        for run in factorial(seed, half)
+    ]
+
+
 def noise(seed: int, half: int | None = None) -> list[Run]:
     """The whole network by the small recipe."""
     recipe = replace(NOISE_RECIPE, seed=seed)
@@ -108,4 +117,9 @@ def confirmation(seed: int, half: int | None = None, epochs: int = 9) -> list[Ru
     return {None: first + second, 1: first, 2: second}[half]
 
 
-DESIGNS = {"factorial": factorial, "noise": noise, "confirmation": confirmation}
+DESIGNS = {
+    "factorial": factorial,
+    "small-factorial": small_factorial,
+    "noise": noise,
+    "confirmation": confirmation,
+}
