@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cifar_helpers.plots.inputs import require_length, to_array
@@ -121,15 +120,15 @@ def effects_with_intervals(
     return figure
 
 
-def _dots(axes: Axes, effects, places, colour: str, label: str | None) -> None:
-    """Effects of one verdict, with their numbers written beside them."""
+def _dots(axes, effects, places, colour, label=None, outwards=True) -> None:
+    """Effects of one verdict, numbers beside them: away from zero, or on the right."""
     points = [effect.points for effect in effects]
     halves = [effect.half_width for effect in effects]
     look = {"color": colour, "capsize": 3, "elinewidth": 1.6, "ms": 7}
     axes.errorbar(points, places, xerr=halves, fmt="o", label=label, **look)
     for effect, place in zip(effects, places, strict=True):
         text = f"{effect.points:+.2f} ± {effect.half_width:.2f}".replace("-", "−")
-        right = effect.points >= 0
+        right = effect.points >= 0 or not outwards
         end = effect.points + effect.half_width * (1 if right else -1)
         axes.annotate(
             text,
@@ -182,9 +181,11 @@ def gains_and_costs(effects: Sequence, costs: Mapping[str, Sequence[float]]) -> 
         )
         bought.axvline(0, color=INK, linewidth=1)
         for place, effect in enumerate(effects):
-            _dots(bought, [effect], [place], VERDICT_COLOURS[effect.verdict], None)
+            colour = VERDICT_COLOURS[effect.verdict]
+            _dots(bought, [effect], [place], colour, outwards=False)
         bought.set_xlabel("buys (points)")
-        bought.margins(x=0.5)
+        low, high = bought.get_xlim()
+        bought.set_xlim(low, high + 0.9 * (high - low))  # room for the numbers
         for axes, (label, values) in zip(panels, costs.items(), strict=True):
             values = to_array(values, label, 1).astype(float)
             require_length(values, len(effects), "costs", "effects")
@@ -192,7 +193,7 @@ def gains_and_costs(effects: Sequence, costs: Mapping[str, Sequence[float]]) -> 
             texts = [f"{v:,.1f}".replace("-", "−") if v else "0" for v in values]
             axes.bar_label(bars, texts, padding=4, size=9)
             axes.axvline(0, color=INK, linewidth=1)
-            axes.margins(x=0.35)
+            axes.margins(x=0.45)
             axes.set_xlabel(label)
         bought.set_yticks(range(len(effects)), [effect.name for effect in effects])
         bought.set_ylim(len(effects) - 0.4, -0.6)
