@@ -16,6 +16,8 @@ from scipy import stats
 
 from cifar_helpers.intervals import t_quantile
 
+LEAST_FREEDOM = 5  # degrees of freedom: with fewer, an interval says next to nothing
+
 
 @dataclass(frozen=True)
 class Effect:
@@ -73,22 +75,23 @@ def fit_effects(
 
     `on` (runs, switches) says what was on in each run, `values` (runs,) what it
     reached; `blocks` (runs,), such as seeds, take a common shift of their runs out.
-    `interactions` None: where the runs suffice for them. What the fit leaves over is
-    the error: chance and interactions of three and more. Raises ValueError if the runs
-    cannot tell the effects apart, or leave nothing over.
+    `interactions` None: where the runs suffice for them and leave `LEAST_FREEDOM`
+    over. What the fit leaves over is the error: chance and interactions of three and
+    more. Raises ValueError if the runs cannot tell the effects apart, or leave nothing.
     """
     on, values = np.asarray(on, dtype=float), np.asarray(values, dtype=float)
     if on.shape != (len(values), len(names)) or not np.isin(on, (0, 1)).all():
         raise ValueError(
             f"on must be 0 or 1, of shape ({len(values)}, {len(names)}), got {on.shape}"
         )
-    orders = {None: (2, 1), True: (2,), False: (1,)}[interactions]
-    for order in orders:
+    least = LEAST_FREEDOM if interactions is None else 1
+    orders = {None: ((2, least), (1, 1)), True: ((2, 1),), False: ((1, 1),)}
+    for order, enough in orders[interactions]:
         factors, design = _columns(names, 2 * on - 1, order)
         if blocks is not None:
             design = np.concatenate([design, _shifts(blocks)], axis=1)
         freedom = len(values) - design.shape[1]
-        if freedom >= 1 and np.linalg.matrix_rank(design) == design.shape[1]:
+        if freedom >= enough and np.linalg.matrix_rank(design) == design.shape[1]:
             return _fit(factors, design, values, freedom)
     raise ValueError(
         f"{len(values)} runs are too few, or too alike, to tell {len(names)} switches "

@@ -96,6 +96,9 @@ def test_incomplete_designs_fall_back_to_main_effects():
     assert [effect.factors for effect in fit.effects] == [(name,) for name in NAMES]
     assert fit.of("b").points == pytest.approx(3)
     assert fit.of("d").verdict == "worse" and fit.of("b").verdict == "better"
+    most = ON[:14]  # enough for interactions, but with 3 degrees of freedom left
+    assert len(fit_effects(NAMES, most, VALUES[:14]).effects) == 4
+    assert len(fit_effects(NAMES, most, VALUES[:14], interactions=True).effects) == 10
     with pytest.raises(ValueError, match="too few, or too alike"):
         fit_effects(NAMES, half, values, interactions=True)
     with pytest.raises(ValueError, match="5 runs are too few"):
