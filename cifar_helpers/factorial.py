@@ -52,6 +52,7 @@ class Fit:
 
     mean: float  # of all runs, if the design is balanced
     effects: tuple[Effect, ...]
+    where_all_on: tuple[Effect, ...]  # of each switch, if all the others are on
     spread: float  # standard deviation of a run around the fit
     freedom: int  # degrees of freedom of that spread
 
@@ -120,21 +121,32 @@ def _fit(factors, design: np.ndarray, values: np.ndarray, freedom: int) -> Fit:
     coefficients = np.linalg.lstsq(design, values, rcond=None)[0]
     residuals = values - design @ coefficients
     spread = math.sqrt(residuals @ residuals / freedom)
-    errors = spread * np.sqrt(np.diag(np.linalg.inv(design.T @ design)))
-    found = []
-    for order in (1, 2):
-        chosen = [i for i, names in enumerate(factors) if len(names) == order]
-        scale = 2 * order  # on minus off is 2 coefficients; a difference of two, 4
-        with np.errstate(divide="ignore", invalid="ignore"):
-            t = np.abs(coefficients[chosen] / errors[chosen])
-        p = 2 * stats.t.sf(np.nan_to_num(t, posinf=np.inf), freedom)
-        for i, single, corrected in zip(chosen, p, holm(p), strict=True):
-            half = t_quantile(freedom) * scale * errors[i]
-            points = float(scale * coefficients[i])
-            found.append(
-                Effect(factors[i], points, float(half), float(single), corrected)
-            )
-    return Fit(float(coefficients[0]), tuple(found), spread, freedom)
+    covariance = spread**2 * np.linalg.inv(design.T @ design)
+    identity, families = np.eye(design.shape[1]), ([], [], [])
+    for i, names in enumerate(factors):
+        if names:  # on minus off is 2 coefficients; a difference of two such, 4
+            families[len(names) - 1].append((names, 2 * len(names) * identity[i]))
+        if len(names) == 1:  # with the others at 1, interactions add to it
+            with_it = [set(names) <= set(others) for others in factors]
+            weights = np.zeros(len(identity))
+            weights[: len(factors)] = 2.0 * np.array(with_it)
+            families[2].append((names, weights))
+    main, pairs, where_all_on = (
+        _effects(family, coefficients, covariance, freedom) for family in families
+    )
+    return Fit(float(coefficients[0]), main + pairs, where_all_on, spread, freedom)
+
+
+def _effects(family, coefficients, covariance, freedom: int) -> tuple[Effect, ...]:
+    """Weighted sums of coefficients with t intervals, corrected among each other."""
+    points = np.array([weights @ coefficients for _, weights in family])
+    errors = np.array([(w @ covariance @ w) ** 0.5 for _, w in family])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = np.nan_to_num(np.abs(points / errors), posinf=np.inf)
+    p = 2 * stats.t.sf(t, freedom)
+    halves = t_quantile(freedom) * errors
+    rows = zip((n for n, _ in family), points, halves, p, holm(p), strict=True)
+    return tuple(Effect(n, *map(float, numbers)) for n, *numbers in rows)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

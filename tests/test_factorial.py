@@ -47,6 +47,24 @@ def test_effects_are_differences_of_means():
     assert fit.of("c", "a") is fit.of("a", "c")
 
 
+def test_effects_where_all_others_are_on():
+    """Against 0/1 coding, in which a coefficient is the effect where others are 0."""
+    values = np.random.default_rng(4).normal(70, 3, 16)
+    fit = fit_effects(NAMES, ON, values)
+    off = 1 - ON  # 1 for off: all others at 0 are on
+    pairs = [off[:, i] * off[:, j] for i in range(4) for j in range(i)]
+    design = np.stack([np.ones(16), *off.T, *pairs], axis=1)
+    coefficients, (squares,), *_ = np.linalg.lstsq(design, values, rcond=None)
+    errors = np.sqrt(squares / 5 * np.diag(np.linalg.inv(design.T @ design)))
+    for i, effect in enumerate(fit.where_all_on):
+        assert effect.factors == (NAMES[i],)
+        assert effect.points == pytest.approx(-coefficients[1 + i])
+        half = stats.t.ppf(0.975, 5) * errors[1 + i]
+        assert effect.half_width == pytest.approx(half)
+    alone = fit_effects(NAMES, ON, values, interactions=False)
+    assert alone.where_all_on == alone.effects
+
+
 def test_one_switch_is_the_t_test_of_two_samples():
     rng = np.random.default_rng(1)
     on = np.array([[1], [1], [1], [0], [0], [0], [0], [1]])
