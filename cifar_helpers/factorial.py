@@ -16,7 +16,7 @@ from scipy import stats
 
 from cifar_helpers.intervals import t_quantile
 
-LEAST_FREEDOM = 5  # degrees of freedom: with fewer, an interval says next to nothing
+LEAST_FREEDOM = 3  # degrees of freedom: with fewer, an interval says next to nothing
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Effect:
         return "better" if self.points > 0 else "worse"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Fit:
     """All effects of a design, and the spread that their intervals come from."""
 
@@ -55,6 +55,9 @@ class Fit:
     where_all_on: tuple[Effect, ...]  # of each switch, if all the others are on
     spread: float  # standard deviation of a run around the fit
     freedom: int  # degrees of freedom of that spread
+    names: tuple[str, ...]  # of the switches
+    coefficients: np.ndarray  # (columns,)
+    covariance: np.ndarray  # (columns, columns), of the coefficients
 
     def of(self, *factors: str) -> Effect:
         """The effect of one switch, or of two. Raises KeyError if it was not fitted."""
@@ -62,6 +65,19 @@ class Fit:
             if set(effect.factors) == set(factors):
                 return effect
         raise KeyError(f"{' × '.join(factors)} is not among the fitted effects")
+
+    def difference(self, first, second) -> tuple[float, float]:
+        """Of two combinations, as fitted: first minus second, half the 95 % interval.
+
+        Both say with 0 or 1 for each switch whether it is on, (switches,).
+        """
+        signs = 2 * np.array([first, second], dtype=float) - 1
+        order = 2 if len(self.effects) > len(self.names) else 1
+        rows = _columns(self.names, signs, order)[1]
+        weights = np.zeros(len(self.coefficients))
+        weights[: rows.shape[1]] = rows[0] - rows[1]  # blocks take no part
+        error = (weights @ self.covariance @ weights) ** 0.5
+        return float(weights @ self.coefficients), t_quantile(self.freedom) * error
 
     def with_factors(self, count: int) -> list[Effect]:
         """Main effects (1) or interactions of two (2), the largest first."""
@@ -93,7 +109,7 @@ def fit_effects(
             design = np.concatenate([design, _shifts(blocks)], axis=1)
         freedom = len(values) - design.shape[1]
         if freedom >= enough and np.linalg.matrix_rank(design) == design.shape[1]:
-            return _fit(factors, design, values, freedom)
+            return _fit(tuple(names), factors, design, values, freedom)
     raise ValueError(
         f"{len(values)} runs are too few, or too alike, to tell {len(names)} switches "
         "apart"
@@ -116,7 +132,7 @@ def _shifts(blocks) -> np.ndarray:
     return (np.eye(len(kinds))[place] - 1 / len(kinds))[:, 1:]
 
 
-def _fit(factors, design: np.ndarray, values: np.ndarray, freedom: int) -> Fit:
+def _fit(switches, factors, design: np.ndarray, values: np.ndarray, freedom) -> Fit:
     """Least squares; a coefficient of a column of ±1 is half an effect."""
     coefficients = np.linalg.lstsq(design, values, rcond=None)[0]
     residuals = values - design @ coefficients
@@ -134,7 +150,16 @@ def _fit(factors, design: np.ndarray, values: np.ndarray, freedom: int) -> Fit:
     main, pairs, where_all_on = (
         _effects(family, coefficients, covariance, freedom) for family in families
     )
-    return Fit(float(coefficients[0]), main + pairs, where_all_on, spread, freedom)
+    return Fit(
+        float(coefficients[0]),
+        main + pairs,
+        where_all_on,
+        spread,
+        freedom,
+        switches,
+        coefficients,
+        covariance,
+    )
 
 
 def _effects(family, coefficients, covariance, freedom: int) -> tuple[Effect, ...]:

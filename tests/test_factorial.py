@@ -61,6 +61,15 @@ def test_effects_where_all_others_are_on():
         assert effect.points == pytest.approx(-coefficients[1 + i])
         half = stats.t.ppf(0.975, 5) * errors[1 + i]
         assert effect.half_width == pytest.approx(half)
+        without = [int(name != NAMES[i]) for name in NAMES]
+        points, half = fit.difference([1, 1, 1, 1], without)
+        assert points == pytest.approx(effect.points)
+        assert half == pytest.approx(effect.half_width)
+    shifted = fit_effects(
+        NAMES, ON, values, blocks=[0, 1, 1, 0] * 4, interactions=False
+    )
+    by_hand = shifted.of("a").points - shifted.of("b").points
+    assert shifted.difference([1, 0, 0, 1], [0, 1, 0, 1])[0] == pytest.approx(by_hand)
     alone = fit_effects(NAMES, ON, values, interactions=False)
     assert alone.where_all_on == alone.effects
 
@@ -114,9 +123,9 @@ def test_incomplete_designs_fall_back_to_main_effects():
     assert [effect.factors for effect in fit.effects] == [(name,) for name in NAMES]
     assert fit.of("b").points == pytest.approx(3)
     assert fit.of("d").verdict == "worse" and fit.of("b").verdict == "better"
-    most = ON[:14]  # enough for interactions, but with 3 degrees of freedom left
-    assert len(fit_effects(NAMES, most, VALUES[:14]).effects) == 4
-    assert len(fit_effects(NAMES, most, VALUES[:14], interactions=True).effects) == 10
+    most = ON[:13]  # enough for interactions, but with 2 degrees of freedom left
+    assert len(fit_effects(NAMES, most, VALUES[:13]).effects) == 4
+    assert len(fit_effects(NAMES, most, VALUES[:13], interactions=True).effects) == 10
     with pytest.raises(ValueError, match="too few, or too alike"):
         fit_effects(NAMES, half, values, interactions=True)
     with pytest.raises(ValueError, match="5 runs are too few"):
