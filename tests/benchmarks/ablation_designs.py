@@ -48,10 +48,14 @@ class Run:
     off: tuple[str, ...] | None = ()  # of SWITCHES; None: not one of the 64 networks
     images: int = TRAINING_IMAGES
 
+    def bare(self) -> nn.Module:
+        """The network with torch's own start."""
+        kind = CIFAR10Net if isinstance(self.network, NetConfig) else ResNet8
+        return kind(self.network)
+
     def model(self, images) -> nn.Module:
         """The network as the recipe starts it; `images` to whiten filters with."""
-        kind = CIFAR10Net if isinstance(self.network, NetConfig) else ResNet8
-        return initialize(kind(self.network), self.recipe, images)
+        return initialize(self.bare(), self.recipe, images)
 
     def switches(self) -> dict:
         """Columns: 1 for what is on, 0 for off; nothing for another network."""
