@@ -5,11 +5,12 @@ beside its final name, flushed to the disk and moved into place; the one before 
 as `<name>.previous` and is used if the last one turns out to be damaged.
 """
 
+import errno
 import hashlib
 import io
 import os
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import MISSING, asdict, fields, is_dataclass
 from pathlib import Path
 
@@ -18,8 +19,12 @@ from torch import nn
 
 try:
     import fcntl
-except ImportError:  # Windows: runs in one folder are not kept apart
+except ImportError:  # Windows
     fcntl = None
+try:
+    import msvcrt
+except ImportError:  # everywhere else
+    msvcrt = None
 
 MAGIC = b"cifar_helpers checkpoint 1\n"
 DIGEST_BYTES = 32
@@ -110,19 +115,34 @@ def locked(path: Path):
             "name a folder that exists or can be made, and that is yours to write to"
         ) from error
     with file:
-        try:
-            if fcntl:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if not _take(file):
             raise ValueError(
                 f"another run is writing to {path}: wait for it, or name another folder"
-            ) from error
-        except OSError:
-            pass  # a disk without locks
+            )
         try:
             yield
         finally:
+            if fcntl:  # while it is locked, so that nobody else's is removed
+                lock.unlink(missing_ok=True)
+            elif msvcrt:
+                with suppress(OSError):
+                    msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
+    if not fcntl:  # Windows removes no open file, so not that of another run either
+        with suppress(OSError):
             lock.unlink(missing_ok=True)
+
+
+def _take(file) -> bool:
+    """Lock a file that was just opened; False if another run has the lock."""
+    taken = (errno.EWOULDBLOCK,) if fcntl else (errno.EACCES, errno.EDEADLK)
+    try:
+        if fcntl:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        elif msvcrt:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # its first byte
+    except OSError as error:  # any other: a disk without locks
+        return error.errno not in taken
+    return True
 
 
 def identity(model: nn.Module, recipe, data, validation) -> dict:

@@ -1,9 +1,10 @@
 """Pictures made worse in ways that no training image was, by severity.
 
-Every function takes uint8 images (N, 3, H, W) and a strength, and returns new ones.
-`SEVERITIES` has five strengths for each, those of CIFAR-10-C (Hendrycks & Dietterich
-2019, "Benchmarking Neural Network Robustness to Common Corruptions and Perturbations",
-arXiv:1903.12261; constants of its script for CIFAR-10).
+Every function takes uint8 images (N, 3, H, W) and a strength, and returns new ones;
+`corrupted` calls one by its name. `SEVERITIES` has five strengths for each, those of
+CIFAR-10-C (Hendrycks & Dietterich 2019, "Benchmarking Neural Network Robustness to
+Common Corruptions and Perturbations", arXiv:1903.12261; constants of its script for
+CIFAR-10).
 """
 
 import io
@@ -11,6 +12,7 @@ import io
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 
 def gaussian_noise(
@@ -23,13 +25,22 @@ def gaussian_noise(
 
 
 def gaussian_blur(images: Tensor, sigma: float) -> Tensor:
-    """Blur with a normal kernel of standard deviation `sigma` pixels, cut off at 3."""
-    from torchvision.transforms.v2.functional import gaussian_blur as blur
+    """Blur with a normal kernel of standard deviation `sigma` pixels, cut off at 3.
 
+    Beyond the border the image goes on as its mirror image.
+    """
     _check(images, sigma)
     if sigma == 0:
         return images.clone()
-    return blur(images, kernel_size=2 * max(1, round(3 * sigma)) + 1, sigma=sigma)
+    reach = max(1, round(3 * sigma))  # pixels to each side
+    offsets = torch.arange(-reach, reach + 1, device=images.device)
+    weights = torch.exp(-0.5 * (offsets / sigma) ** 2)  # (2 reach + 1,)
+    weights /= weights.sum()
+    values = F.pad(images.float(), (reach,) * 4, mode="reflect")
+    for axis in (2, 3):  # the kernel is a product: down first, then across
+        windows = values.unfold(axis, len(weights), 1)  # (N, 3, H, W', 2 reach + 1)
+        values = windows @ weights
+    return _to_bytes(values)
 
 
 def low_contrast(images: Tensor, factor: float) -> Tensor:
@@ -65,6 +76,30 @@ SEVERITIES = {  # corruption: the strengths of severity 1 to 5
     brightness: (0.05, 0.1, 0.15, 0.2, 0.3),
     jpeg: (80, 65, 58, 50, 40),
 }
+NAMES = {  # as a figure or a table calls them
+    "noise": gaussian_noise,
+    "blur": gaussian_blur,
+    "low contrast": low_contrast,
+    "brightness": brightness,
+    "JPEG": jpeg,
+}
+
+
+def corrupted(images: Tensor, name: str, severity: int, seed: int = 0) -> Tensor:
+    """The images under the corruption `name` (of `NAMES`) at `severity` 1 to 5.
+
+    `seed` is that of the noise: the same call gives the same images.
+    """
+    if name not in NAMES:
+        raise ValueError(f"corruption must be one of {list(NAMES)}, got {name!r}")
+    if severity not in range(1, 6):
+        raise ValueError(f"severity must be a whole number 1 to 5, got {severity!r}")
+    corruption = NAMES[name]
+    strength = SEVERITIES[corruption][severity - 1]
+    if corruption is gaussian_noise:
+        draw = torch.Generator(images.device).manual_seed(seed)
+        return corruption(images, strength, draw)
+    return corruption(images, strength)
 
 
 def _to_bytes(values: Tensor) -> Tensor:

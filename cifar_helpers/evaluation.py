@@ -1,8 +1,8 @@
 """Predictions once, then every judgement derived from them.
 
 Run the network over a part of the data with `collect_predictions`; accuracy,
-confusion matrix, calibration and the worst mistakes then come from the stored
-log-probabilities, without a second pass.
+confusion matrix and the worst mistakes then come from the stored log-probabilities,
+without a second pass. `calibration` and `explain` have modules of their own.
 """
 
 import math
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cifar_helpers.data import CLASSES, MEAN, LabelledImages
+from cifar_helpers.data import CLASSES, LabelledImages
 from cifar_helpers.model import predict, whole_number
 
 
@@ -245,140 +245,3 @@ def most_confused_pairs(
         for true, predicted in pairs
         if matrix[true, predicted] > 0
     ]
-
-
-@dataclass(frozen=True, eq=False)
-class Calibration:
-    """How well confidence agrees with accuracy, in bins of confidence.
-
-    `confidence` and `accuracy` are means over the images of a bin, as fractions, NaN
-    where a bin is empty.
-    """
-
-    bin_edges: np.ndarray  # (bins + 1,) from 0 to 1; bin m holds (edge m, edge m+1]
-    confidence: np.ndarray  # (bins,)
-    accuracy: np.ndarray  # (bins,)
-    count: np.ndarray  # (bins,) images
-    expected_calibration_error_percent: float
-
-
-def calibration(predictions: Predictions, bins: int = 15) -> Calibration:
-    """Compare confidence with accuracy in `bins` equal bins of confidence.
-
-    The expected calibration error is the mean gap between the two, weighted by the
-    images in each bin (Guo et al. 2017, "On Calibration of Modern Neural Networks",
-    equation 3), in percent.
-    """
-    bins = whole_number("bins", bins)
-    edges = torch.linspace(0, 1, bins + 1, dtype=torch.float64)
-    confidence = predictions.confidence.double()  # (N,)
-    place = torch.bucketize(confidence, edges[1:-1])  # (N,) index of the bin
-    count = torch.bincount(place, minlength=bins)  # (bins,)
-    confidence_sum = torch.bincount(place, confidence, minlength=bins)
-    correct_sum = torch.bincount(place, predictions.correct.double(), minlength=bins)
-    gap = (correct_sum - confidence_sum).abs().sum() / len(predictions)
-    return Calibration(
-        bin_edges=edges.numpy(),
-        confidence=(confidence_sum / count).numpy(),  # 0 / 0 gives NaN
-        accuracy=(correct_sum / count).numpy(),
-        count=count.numpy(),
-        expected_calibration_error_percent=100.0 * float(gap),
-    )
-
-
-def fit_temperature(predictions: Predictions) -> float:
-    """The temperature that gives these predictions the lowest mean loss.
-
-    Fit it on validation predictions, then call `with_temperature` on those of the
-    test set (Guo et al. 2017, section 4.2). The search is bounded to 0.05 … 20.
-    """
-    from scipy.optimize import minimize_scalar  # scikit-learn depends on scipy
-
-    def loss(log_temperature: float) -> float:
-        return predictions.with_temperature(math.exp(log_temperature)).mean_loss
-
-    bounds = (math.log(0.05), math.log(20.0))
-    found = minimize_scalar(loss, bounds=bounds, method="bounded")
-    return math.exp(found.x)
-
-
-def class_activation_map(features: Tensor, weights: Tensor) -> Tensor:
-    """What each place of the last feature map adds to each class's score.
-
-    `features` (N, C, H, W) go into global average pooling, `weights` (K, C) are those
-    of the linear layer behind it; returns (N, K, H, W). The mean of a map over its
-    places is the class's logit without the bias. Source: Zhou et al. 2016, "Learning
-    Deep Features for Discriminative Localization", equation 2.
-    """
-    if features.ndim != 4:
-        shape = tuple(features.shape)
-        raise ValueError(f"features must have shape (N, C, H, W), got {shape}")
-    if weights.ndim != 2 or weights.shape[1] != features.shape[1]:
-        raise ValueError(
-            f"weights must have shape (K, {features.shape[1]}), one column per "
-            f"feature channel, got {tuple(weights.shape)}"
-        )
-    return torch.einsum("nchw,kc->nkhw", features, weights)  # (N, K, H, W)
-
-
-def patch_masks(height: int, width: int, patch: int, stride: int) -> Tensor:
-    """A mask per position of a square patch on a grid, (P, height, width) bool.
-
-    The last row and column of the grid touch the border whatever the stride.
-    """
-    patch = whole_number("patch", patch, least=None)
-    stride = whole_number("stride", stride, least=None)
-    if not 1 <= patch <= min(height, width):
-        limit = min(height, width)
-        raise ValueError(f"patch must lie between 1 and {limit} pixels, got {patch}")
-    if not 1 <= stride <= patch:
-        raise ValueError(
-            f"stride must lie between 1 and the patch's {patch} pixels, so that no "
-            f"pixel is left out, got {stride}"
-        )
-    tops = sorted({*range(0, height - patch + 1, stride), height - patch})
-    lefts = sorted({*range(0, width - patch + 1, stride), width - patch})
-    masks = torch.zeros(len(tops) * len(lefts), height, width, dtype=torch.bool)
-    places = ((top, left) for top in tops for left in lefts)
-    for mask, (top, left) in zip(masks, places, strict=True):
-        mask[top : top + patch, left : left + patch] = True
-    return masks
-
-
-def occlusion_map(
-    model: nn.Module,
-    image: Tensor,
-    label: int,
-    patch: int = 6,
-    stride: int = 2,
-    batch_size: int | None = None,
-) -> Tensor:
-    """How much the probability of class `label` drops when a place is covered.
-
-    `image` is uint8 (3, H, W). A square of `patch` pixels in the data's mean colour, a
-    grey, moves over it by `stride`; each pixel of the returned (H, W) float32 map is
-    the mean drop over the patches that cover it. Negative: covering it helps the
-    class. Source: Zeiler & Fergus 2014, "Visualizing and Understanding Convolutional
-    Networks", section 4.2.
-    """
-    if not isinstance(image, Tensor):
-        kind = type(image).__name__
-        raise TypeError(f"image must be a tensor, such as test.images[0], got {kind}")
-    label = whole_number("label", label, least=None)
-    if image.ndim != 3 or image.shape[0] != 3 or image.dtype != torch.uint8:
-        raise ValueError(
-            f"image must be uint8 of shape (3, H, W), got {image.dtype} "
-            f"{tuple(image.shape)}"
-        )
-    masks = patch_masks(*image.shape[1:], patch, stride)  # (P, H, W)
-    grey = (255 * torch.tensor(MEAN)).round().to(torch.uint8)[:, None, None]
-    covered = torch.where(masks[:, None], grey, image.cpu())  # (P, 3, H, W)
-    pictures = torch.cat([image.cpu()[None], covered])  # (1 + P, 3, H, W)
-    log_probabilities = predict(model, pictures, batch_size)  # (1 + P, K)
-    classes = log_probabilities.shape[1]
-    check_log_probabilities(log_probabilities, classes)
-    if not 0 <= label < classes:
-        raise ValueError(f"label must lie between 0 and {classes - 1}, got {label}")
-    probabilities = log_probabilities.exp()
-    drops = probabilities[0, label] - probabilities[1:, label]  # (P,)
-    return torch.einsum("p,phw->hw", drops, masks.float()) / masks.sum(dim=0)

@@ -50,7 +50,7 @@ class Recipe:
     low_resolution_size: int = 24  # pixels of the images of those steps
     selective_drop_fraction: float = 0.0  # selective backprop: easiest images, left out
     selective_start_fraction: float = 0.0  # of all steps: before, none is left out
-    precision: str = "auto"  # "float32", "bfloat16", or the faster on this device
+    precision: str = "auto"  # "float32", "bfloat16", "float16"; the fastest here
     compile: bool = False  # torch.compile: needs a C compiler
     seed: int = 0
 
@@ -80,7 +80,7 @@ RULES = {  # what each entry of a Recipe may be
     "low_resolution_size": whole(1),
     "selective_drop_fraction": fraction(),
     "selective_start_fraction": fraction(),
-    "precision": choice("auto", "float32", "bfloat16"),
+    "precision": choice("auto", "float32", "bfloat16", "float16"),
     "compile": switch(),
     "seed": whole(0),
 }
@@ -219,6 +219,27 @@ def initialize(model, recipe: Recipe, images: Tensor | None = None):
             if hasattr(module, "zero_init_residual"):
                 module.zero_init_residual()
     return model
+
+
+def with_batches_of(recipe: Recipe, batch_size: int) -> Recipe:
+    """The same recipe in larger or smaller batches: to fill a GPU, or fit its memory.
+
+    A step over k times as many images may be longer: SGD's and AdamW's rates grow by k
+    (Goyal et al. 2017, section 2.1), Muon's, whose steps all have about the same
+    length, by the root of k. Decay (rate x decay, over an epoch) and the span of the
+    moving average (in epochs) stay as they are. A rule to begin with, not a law.
+    """
+    k = batch_size / recipe.batch_size
+    longer = k**0.5 if recipe.optimizer == "muon" else k
+    return replace(
+        recipe,
+        batch_size=batch_size,
+        learning_rate=recipe.learning_rate * longer,
+        sgd_learning_rate=recipe.sgd_learning_rate * longer,
+        weight_decay=recipe.weight_decay * k / longer,
+        sgd_weight_decay=recipe.sgd_weight_decay * k / longer,
+        ema_decay=recipe.ema_decay**k,
+    )
 
 
 def affordable(

@@ -1,9 +1,11 @@
 """Seed, device, versions, memory, and where the package's files live."""
 
 import ctypes
+import importlib.util
 import os
 import platform
 import random
+import shutil
 import statistics
 import time
 from importlib import metadata
@@ -53,13 +55,13 @@ def autocast_dtype(device: torch.device) -> torch.dtype:
     """The number format that is fastest for matrix products without losing training.
 
     bfloat16 where the hardware multiplies it (GPUs since Ampere, CPUs with AVX-512-BF16
-    or AMX), float32 elsewhere: a CPU without such instructions only emulates bfloat16,
-    and is many times slower with it.
+    or AMX); float16 on the GPUs before (the T4): its small gradients vanish unless the
+    loss is scaled, which `Trainer` does; float32 elsewhere: a CPU without such
+    instructions only emulates bfloat16, and is many times slower with it.
     """
-    if device.type == "cuda" and torch.cuda.is_bf16_supported(
-        including_emulation=False
-    ):
-        return torch.bfloat16
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if native else torch.float16
     if device.type == "cpu" and _cpu_multiplies_bfloat16():
         return torch.bfloat16
     return torch.float32
@@ -68,6 +70,25 @@ def autocast_dtype(device: torch.device) -> torch.dtype:
 def _cpu_multiplies_bfloat16() -> bool:
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, check, lambda: False)() for check in checks)
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until a GPU has done all that it was told; a CPU is never behind."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def can_compile(device: torch.device) -> bool:
+    """Whether `torch.compile` finds what it writes programs with for this device.
+
+    For a CPU a C++ compiler (`$CXX`, or one of the usual names), for CUDA Triton.
+    """
+    if device.type == "cuda":
+        return importlib.util.find_spec("triton") is not None
+    names = (os.environ.get("CXX"), "c++", "g++", "clang++", "cl")
+    return any(name and shutil.which(name) for name in names)
 
 
 def keep_freed_memory() -> bool:
@@ -97,8 +118,7 @@ def median_seconds(function, *inputs, least_seconds: float = 0.2) -> float:
     while len(seconds) < 4 or sum(seconds[1:]) < least_seconds:
         started = time.perf_counter()
         function(*inputs)
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
+        synchronize(pick_device())
         seconds.append(time.perf_counter() - started)
     return statistics.median(seconds[1:])
 

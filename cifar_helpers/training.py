@@ -75,6 +75,8 @@ class Trainer:
         self.dtype = runtime.autocast_dtype(self.device)
         if recipe.precision != "auto":
             self.dtype = getattr(torch, recipe.precision)
+        half = self.dtype == torch.float16  # Micikevicius et al. 2018, section 3.2
+        self.scaler = torch.amp.GradScaler(self.device.type, 1024.0, enabled=half)
         self.step = 0
         self.epoch = None  # of the epoch that runs: what `begin_epoch` makes
 
@@ -114,7 +116,8 @@ class Trainer:
         """One update from uint8 images; the loss of each (N,), how many were right."""
         inputs, targets = self.augmented(images, labels)
         losses, log_probabilities = self.gradients(inputs, targets)
-        self.optimizer.step()
+        self.scaler.step(self.optimizer)  # as a whole, or not at all after an overflow
+        self.scaler.update()
         self.scheduler.step()
         self.update_average()
         self.step += 1
@@ -129,7 +132,7 @@ class Trainer:
             log_probabilities = self.forward(inputs)  # (N, 10)
         losses = soft_cross_entropy(log_probabilities.float(), targets)  # (N,)
         self.optimizer.zero_grad(set_to_none=True)
-        losses.mean().backward()
+        self.scaler.scale(losses.mean()).backward()
         return losses.detach(), log_probabilities.detach()
 
     def augmented(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -196,6 +199,7 @@ class Trainer:
             "averaged": self.averaged.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
+            "scaler": self.scaler.state_dict(),  # empty unless float16
             "generator": self.generator.get_state(),
             "torch_generator": torch.get_rng_state(),  # dropout draws from it, or from
             "cuda_generator": torch.cuda.get_rng_state(self.device) if cuda else None,
@@ -209,6 +213,8 @@ class Trainer:
         for name in ("model", "averaged", "optimizer", "scheduler"):
             getattr(self, name).load_state_dict(state[name])
         self.step = state["step"]
+        if self.scaler.is_enabled() and state.get("scaler"):
+            self.scaler.load_state_dict(state["scaler"])
         if state["image_losses"] is not None:
             self.image_losses = state["image_losses"].to(self.device)
         if state["epoch"] is not None:
@@ -391,10 +397,9 @@ def _run_epochs(trainer, data, validation, history, on_epoch, saver) -> None:
 
 def _check_run(model, data, recipe, validation) -> None:
     """Raise ValueError for what would fail, or teach nonsense, later on."""
-    if len(data) == 0:
-        raise ValueError("there are no images to train on")
-    if validation is not None and len(validation) == 0:
-        raise ValueError("there are no images to evaluate on")
+    for part, purpose in ((data, "train"), (validation, "evaluate")):
+        if part is not None and len(part) == 0:
+            raise ValueError(f"there are no images to {purpose} on")
     size, step = recipe.low_resolution_size, getattr(model, "size_step", 1)
     if recipe.low_resolution_fraction and size % step:
         raise ValueError(
@@ -481,11 +486,8 @@ def main(arguments: list[str] | None = None) -> None:
             **how,
         )
     options = vars(parser.parse_args(arguments))
-    names = {field.name for field in fields(Recipe)}
-    changes = {name: options[name] for name in names & options.keys()}
-    run = {name: options[name] for name in ("out", "validation", "device", "source")}
     try:
-        card = train_preset(options["preset"], **run, **changes)
+        card = train_preset(options.pop("preset"), **options)
     except KeyboardInterrupt:
         parser.exit(130, "Run the same command again to go on.\n")
     except (ValueError, OSError, LossNotFinite, DataUnavailable) as error:

@@ -3,9 +3,10 @@
     python -m tests.fuzz_receptive_field 500
 
 follows as many networks and stops at the first that is wrong, made as small as
-possible; the suite runs a few. A network is a list of steps, each of which makes a map
-(N, C, h, w) from one or two earlier ones, by modules, functions, methods, operators, in
-place or into a part. An operation may be refused by an error that names it.
+possible, or if an operation was never drawn; the suite runs a few. A network is a list
+of steps, each of which makes a map (N, C, h, w) from one or two earlier ones, by
+modules, functions, methods, operators, in place or into a part. What was compared least
+often is drawn first. An operation may be refused by an error that names it.
 """
 
 import inspect
@@ -19,7 +20,7 @@ import torch.nn.functional as F
 from hypothesis import HealthCheck, Phase, given, note, seed, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
-from torchvision.ops import StochasticDepth, stochastic_depth
+from torchvision.ops import StochasticDepth
 
 from cifar_helpers.depthwise import DepthwiseConv2d
 from cifar_helpers.receptive_field import receptive_field
@@ -44,11 +45,19 @@ class Step(nn.Module):
     def __init__(self, label, function, **layers):
         super().__init__()
         self.label, self.function = label, function
+        self.choices = ()  # what of the lists of this file it was made of
         for name, layer in layers.items():
             setattr(self, name, layer)
 
     def forward(self, *maps):
         return self.function(self, *maps)
+
+
+class LookedInto(StochasticDepth):
+    """A subclass is followed inside, where the function of torchvision is called."""
+
+    def forward(self, x):
+        return super().forward(x)
 
 
 class Mark(nn.Identity):
@@ -100,13 +109,20 @@ def call_step(label: str, function, *arguments, **options) -> Step:
     )
 
 
-ROUND = [0]  # which of the rounds is running
+ROUND = 5  # networks; after each, other choices are rare
+COMPARED = Counter()  # how often each choice has been compared, before this round
 
 
-def some(choices) -> list:
-    """A dozen of the choices, in each round others: so that all of them are drawn."""
-    start = 12 * ROUND[0]
-    return [choices[(start + k) % len(choices)] for k in range(min(12, len(choices)))]
+def rare(kind: str, choices) -> list:
+    """The dozen that were compared least often, so that in the end all of them are."""
+    return sorted(choices, key=lambda choice: COMPARED[kind, choice])[:12]
+
+
+def pick(draw, kind: str, steps: dict) -> Step:
+    """One of the steps that were compared least often."""
+    name = draw(st.sampled_from(rare(kind, steps)))
+    steps[name].choices = ((kind, name),)
+    return steps[name]
 
 
 def pairs(low, high):
@@ -173,33 +189,47 @@ def draw_pool(draw, channels, size):
     kernel, stride = draw(pairs(1, 3)), draw(st.none() | pairs(1, 3))
     padding = tuple(draw(st.integers(0, k // 2)) for k in kernel)
     ceil, target = draw(st.booleans()), draw(pairs(1, 7))
-    return draw(
-        st.sampled_from(
-            [
-                layer_step(nn.MaxPool2d(kernel, stride, padding, 2)),
-                layer_step(nn.AvgPool2d(kernel, stride, padding, ceil)),
-                layer_step(nn.LPPool2d(2, kernel, stride)),
-                layer_step(nn.AdaptiveAvgPool2d(target)),
-                layer_step(nn.AdaptiveMaxPool2d(target)),
-                call_step("max_pool2d", F.max_pool2d, kernel, stride, ceil_mode=ceil),
-                call_step("max_pool2d", torch.max_pool2d, kernel, stride, padding),
-                call_step("avg_pool2d", F.avg_pool2d, kernel, stride, padding),
-                call_step("adaptive_avg_pool2d", F.adaptive_avg_pool2d, target),
-                call_step("adaptive_max_pool2d", F.adaptive_max_pool2d, target),
-            ]
-        )
+    return pick(
+        draw,
+        "pool",
+        dict(
+            enumerate(
+                [
+                    layer_step(nn.MaxPool2d(kernel, stride, padding, 2)),
+                    layer_step(nn.AvgPool2d(kernel, stride, padding, ceil)),
+                    layer_step(nn.LPPool2d(2, kernel, stride)),
+                    layer_step(nn.AdaptiveAvgPool2d(target)),
+                    layer_step(nn.AdaptiveMaxPool2d(target)),
+                    call_step(
+                        "max_pool2d", F.max_pool2d, kernel, stride, ceil_mode=ceil
+                    ),
+                    call_step("max_pool2d", torch.max_pool2d, kernel, stride, padding),
+                    call_step("avg_pool2d", F.avg_pool2d, kernel, stride, padding),
+                    call_step("adaptive_avg_pool2d", F.adaptive_avg_pool2d, target),
+                    call_step("adaptive_max_pool2d", F.adaptive_max_pool2d, target),
+                ]
+            )
+        ),
     )
 
 
 def draw_resize(draw, channels, size):
     kind = draw(st.integers(0, 8))
-    if kind < 3 and channels % 4 == 0:
-        functions = [torch.pixel_shuffle, F.pixel_shuffle]
-        steps = [call_step("pixel_shuffle", f, 2) for f in functions]
-        return draw(st.sampled_from([*steps, layer_step(nn.PixelShuffle(2))]))
+    if kind < 3:
+        more = nn.Conv2d(channels, 4 * channels, 1, groups=channels)
+        shuffle = nn.PixelShuffle(2)
+        steps = {
+            "torch": Step("", lambda s, x: torch.pixel_shuffle(s.c(x), 2), c=more),
+            "functional": Step("", lambda s, x: F.pixel_shuffle(s.c(x), 2), c=more),
+            "module": Step("", lambda s, x: s.s(s.c(x)), c=more, s=shuffle),
+        }
+        step = pick(draw, "shuffle", steps)
+        step.label = f"pixel_shuffle {step.choices}"
+        return step
     if kind in (3, 4) and not any(n % 2 for n in size):
         step = call_step("pixel_unshuffle", torch.pixel_unshuffle, 2)
-        return draw(st.sampled_from([step, layer_step(nn.PixelUnshuffle(2))]))
+        modules = {"module": layer_step(nn.PixelUnshuffle(2)), "function": step}
+        return pick(draw, "unshuffle", modules)
     modes = ["nearest", "bilinear", "bicubic", "nearest-exact"]
     options = {"mode": draw(st.sampled_from(modes))}
     smooth = options["mode"] in ("bilinear", "bicubic")
@@ -269,12 +299,18 @@ KEYS = [
     and plain_name(key) in NAMES
 ]
 MODULES = [k for k, r in RULES.items() if r is RULES[nn.ReLU] and inspect.isclass(k)]
+UNREACHABLE = {F.sigmoid, F.tanh}  # they call methods, and these are traced
 
 
 def draw_activation(draw, channels, size):
     """Several modules that work on each place, in place or not."""
     kinds = draw(
-        st.lists(st.sampled_from(some(MODULES)), min_size=4, max_size=8, unique=True)
+        st.lists(
+            st.sampled_from(rare("module", MODULES)),
+            min_size=4,
+            max_size=8,
+            unique=True,
+        )
     )
     layers = []
     for kind in kinds:
@@ -282,7 +318,9 @@ def draw_activation(draw, channels, size):
         if "inplace" in inspect.signature(kind).parameters:
             options["inplace"] = draw(st.booleans())
         layers.append(kind(**options))
-    return layer_step(nn.Sequential(*layers, StochasticDepth(0.5, "row")))
+    step = layer_step(nn.Sequential(*layers, StochasticDepth(0.5, "row")))
+    step.choices = tuple(("module", kind) for kind in kinds)
+    return step
 
 
 def draw_placewise(draw, channels, size):
@@ -290,7 +328,9 @@ def draw_placewise(draw, channels, size):
     keys = [k for k in KEYS if plain_name(k) not in TWO]
     return placewise_step(
         draw(
-            st.lists(st.sampled_from(some(keys)), min_size=8, max_size=12, unique=True)
+            st.lists(
+                st.sampled_from(rare("key", keys)), min_size=8, max_size=12, unique=True
+            )
         )
     )
 
@@ -300,7 +340,9 @@ def draw_two(draw):
     keys = [k for k in KEYS if plain_name(k) in TWO]
     return placewise_step(
         draw(
-            st.lists(st.sampled_from(some(keys)), min_size=8, max_size=12, unique=True)
+            st.lists(
+                st.sampled_from(rare("key", keys)), min_size=8, max_size=12, unique=True
+            )
         )
     )
 
@@ -315,7 +357,9 @@ def placewise_step(keys) -> Step:
         return x
 
     forms = [k if isinstance(k, str) else f"{k.__module__}.{k.__name__}" for k in keys]
-    return Step(f"placewise {', '.join(forms)}", apply)
+    step = Step(f"placewise {', '.join(forms)}", apply)
+    step.choices = tuple(("key", key) for key in keys)
+    return step
 
 
 def placewise_function(key):
@@ -357,13 +401,14 @@ def placewise_function(key):
 
 
 def draw_reduction(draw, channels, size):
-    name = REDUCTIONS[(ROUND[0] + draw(st.integers(0, 3))) % len(REDUCTIONS)]
+    forms = [(name, method) for name in REDUCTIONS for method in (False, True)]
+    name, method = draw(st.sampled_from(rare("reduction", forms)))
     dims = draw(st.sampled_from([1, 2, 3, -1, (2, 3), (1, 3)]))
     several = name not in ("max", "min", "prod")
     dims = dims if several or isinstance(dims, int) else 2
     word = "axis" if draw(st.booleans()) and name != "logsumexp" else "dim"
     options = {word: dims, "keepdim": True}
-    method, alone = draw(st.booleans()), draw(st.booleans())
+    alone = draw(st.booleans())
 
     def apply(s, x):
         call = partial(getattr(x, name)) if method else partial(getattr(torch, name), x)
@@ -371,7 +416,9 @@ def draw_reduction(draw, channels, size):
         result = result[0] if name in ("max", "min") else result
         return result if alone else result + x
 
-    return Step(f"{name} {options} {method=} {alone=}", apply)
+    step = Step(f"{name} {options} {method=} {alone=}", apply)
+    step.choices = (("reduction", (name, method)),)
+    return step
 
 
 def draw_norm(draw, channels, size):
@@ -400,7 +447,7 @@ def draw_norm(draw, channels, size):
         call_step("softmax", lambda x: x.softmax(dim)),
         call_step("log_softmax", lambda x: x.log_softmax(dim=dim)),
         call_step("normalize", F.normalize, dim=dim),
-        call_step("stochastic_depth", stochastic_depth, 0.5, "batch", training=False),
+        layer_step(LookedInto(0.5, "batch")),
         call_step("group_norm", F.group_norm, groups),
         call_step("layer_norm", F.layer_norm, size),
         call_step("rms_norm", F.rms_norm, size),
@@ -415,7 +462,7 @@ def draw_norm(draw, channels, size):
             n=nn.BatchNorm1d(channels, track_running_stats=own),
         ),
     ]
-    return draw(st.sampled_from(some(steps)))
+    return pick(draw, "norm", dict(enumerate(steps)))
 
 
 def draw_mixing(draw, channels, size):
@@ -445,7 +492,7 @@ def draw_mixing(draw, channels, size):
     def non_local(s, x):
         q, k = s.q(x).flatten(2), x.flatten(2)
         scores = torch.bmm(k.transpose(1, 2), q).softmax(1)  # keys, queries
-        return torch.bmm(k, scores).view(x.shape)
+        return k.bmm(scores).view(x.shape)
 
     def linear_attention(s, x):
         q, k = s.q(x).flatten(2), x.flatten(2)
@@ -477,13 +524,18 @@ def draw_mixing(draw, channels, size):
             l=nn.Parameter(torch.rand(channels * count, 2)),
         ),
         Step(
+            "torch.mm",
+            lambda s, x: torch.mm(x.flatten(1), s.l)[:, :, None, None],
+            l=nn.Parameter(torch.rand(channels * count, 2)),
+        ),
+        Step(
             "Conv1d gate",
             lambda s, x: x * s.c(x.mean((2, 3))[:, None]).transpose(1, 2).unsqueeze(3),
             c=nn.Conv1d(1, 1, 3, padding=1),
         ),
         Step("gate", lambda s, x: x * x.mean((2, 3), keepdim=True)),
     ]
-    return draw(st.sampled_from(some(steps)))
+    return pick(draw, "mixing", dict(enumerate(steps)))
 
 
 # --------------------------------------------------------------------------------------
@@ -561,6 +613,8 @@ def draw_move(draw, channels, size):
         "ChannelShuffle": lambda s, x: s.g(x),
         "shuffle": lambda s, x: x.view(-1, 2, channels // 2, h, w)
         .transpose(1, 2).flatten(1, 2),
+        "dropout1d": lambda s, x: F.dropout1d(x.flatten(2), 0.5, False).view(x.shape),
+        "Dropout1d": lambda s, x: s.o(x.flatten(2)).view(x.shape),
         "to": lambda s, x: x.to(torch.float64).to(x.dtype).type_as(x),
         "constant behind": lambda s, x: torch.cat((x, s.c.expand_as(x)), dim),
         "constant before": lambda s, x: torch.concat((s.c.expand_as(x), x), dim),
@@ -574,12 +628,13 @@ def draw_move(draw, channels, size):
         "fill": lambda s, x: torch.fill(x, 1.0) + x[:, :, :1],
         "torch.fill_": lambda s, x: torch.fill_(x * 1.0, 1.0) + torch.zero_(x + x),
     }  # fmt: skip
-    name = draw(st.sampled_from(some(sorted(moves))))
+    name = draw(st.sampled_from(rare("move", sorted(moves))))
     half = max(1, channels // 2)
-    return Step(
+    step = Step(
         f"{name} {dim=} {start=} {stop=} {step=}",
         moves[name],
         f=nn.Flatten(2),
+        o=nn.Dropout1d(),
         u=nn.Unflatten(2, size),
         q=nn.Conv2d(channels, channels, 3, padding=1, groups=channels),
         c=nn.Parameter(torch.rand(1, channels, 1, 1)),
@@ -587,6 +642,8 @@ def draw_move(draw, channels, size):
         d=nn.Conv2d(half, half, 3, padding=1, groups=half),
         e=nn.Conv2d(half, half, 5, padding=2, groups=half),
     )
+    step.choices = (("move", name),)
+    return step
 
 
 def draw_write(draw, channels, size):
@@ -712,8 +769,11 @@ def networks(draw):
 # --------------------------------------------------------------------------------------
 
 
-def check_network(network: Network, count: Counter, refusals: Counter) -> None:
+def check_network(
+    network: Network, count: Counter, refusals: Counter, compared: Counter
+) -> None:
     """Follow one random network; an error that names an operation is an answer."""
+    compared.update(choice for step in network.steps for choice in step.choices)
     try:
         fields = receptive_field(network, (2, *network.image_size))
     except (NotImplementedError, ValueError) as error:
@@ -766,15 +826,16 @@ def run(examples: int) -> tuple[Counter, Counter, set]:
     Returns:
         what there was to compare, the reasons of refusals, the operations used.
     """
-    count, refusals = Counter(), Counter()
+    count, refusals, compared = Counter(), Counter(), Counter()
     torch.manual_seed(0)
+    COMPARED.clear()
     with Recorded() as used:
-        for part in range(0, examples, 20):
-            ROUND[0] = part // 20
+        for part in range(0, examples, ROUND):
+            COMPARED.update(compared - COMPARED)  # as it stays during this round
 
             @seed(part)
             @settings(
-                max_examples=min(20, examples - part),
+                max_examples=min(ROUND, examples - part),
                 deadline=None,
                 database=None,
                 suppress_health_check=list(HealthCheck),
@@ -783,7 +844,7 @@ def run(examples: int) -> tuple[Counter, Counter, set]:
             @given(networks())
             def check(network):
                 note(repr(network))
-                check_network(network, count, refusals)
+                check_network(network, count, refusals, compared)
 
             check()
     return count, refusals, used
@@ -794,5 +855,10 @@ if __name__ == "__main__":
     found, reasons, operations = run(int(sys.argv[1]) if sys.argv[1:] else 500)
     print(dict(found))
     print("\n".join(f"{n} x {reason}" for reason, n in reasons.most_common()))
-    unused = [str(key) for key in RULES if key not in operations]
-    print(f"{len(operations)} of {len(RULES)} operations used, not: {unused}")
+    unused = [str(k) for k in RULES if k not in operations and k not in UNREACHABLE]
+    print(
+        f"{len(operations)} of {len(RULES)} operations used; no network can hold "
+        f"{len(UNREACHABLE)}"
+    )
+    if unused:
+        raise SystemExit(f"never drawn: {unused}")

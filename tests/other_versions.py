@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 UV = [sys.executable, "-m", "uv"]
 COLAB = (  # what it ships, in November 2026, of the libraries that the package names
     *("torch==2.11.0", "torchvision==0.26.0", "numpy==2.1.3", "scikit-learn==1.6.1"),
-    *("ipywidgets==7.7.1", "matplotlib==3.10.0", "pandas==2.2.3", "seaborn==0.13.2"),
+    *("ipywidgets==7.7.1", "matplotlib==3.10.0", "pandas==2.2.3"),
     *("scipy", "tqdm", "filelock>=3.24", "safetensors", "pillow", "ipykernel", "pip"),
 )
 COLAB_PYTHON = "3.13"

@@ -48,6 +48,19 @@ def _value(*arguments, **options) -> Tensor:
     )
 
 
+def _product(function, *arguments, **options):
+    """A product becomes a sum, so that no factor that is zero hides the other."""
+    places = [k for k, value in enumerate(arguments) if isinstance(value, Tensor)]
+    total = 0.0
+    for place in places:
+        ones = [
+            torch.ones_like(value) if k in places and k != place else value
+            for k, value in enumerate(arguments)
+        ]
+        total = total + function(*ones, **options) * 0.5
+    return total
+
+
 def _mean_pool(
     x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, **_
 ):
@@ -205,6 +218,7 @@ PLACEWISE = set(
 ALIASES = ("contiguous", "to", "type_as", "float", "detach", "dropout", "dropout1d")
 ALIASES += ("dropout2d", "alpha_dropout", "feature_alpha_dropout")
 COPIES = ("double", "half", "bfloat16", "clone")
+PRODUCTS = ("einsum", "matmul", "bmm", "mm", "__matmul__", "__rmatmul__")
 REDUCTIONS = ("mean", "sum", "amax", "amin", "max", "min", "std", "var")
 REDUCTIONS += ("logsumexp", "prod")
 _REPLACED = {
@@ -240,13 +254,18 @@ class Increasing(TorchFunctionMode):
         if function in _REPLACED:
             return _REPLACED[function](*arguments, **options)
         full = function.__name__
+        if full in PRODUCTS:
+            return _product(function, *arguments, **options)
         name = full.strip("_")
         if name[0] == "i" and full.startswith("__i") and name[1:] in PLACEWISE:
             name, full = name[1:], full[:-1]  # x += y and the like
         in_place = options.get("inplace") or full[-1] == "_" and full[-2:] != "__"
         result = None
         if name in ALIASES + COPIES and arguments[0].requires_grad:
-            return arguments[0] if name in ALIASES else arguments[0] * 1
+            shared = name in ALIASES
+            if name == "contiguous" and not arguments[0].is_contiguous():
+                shared = False  # another memory, so that writes do not reach the input
+            return arguments[0] if shared else arguments[0] * 1
         if name in ("chunk", "split", "tensor_split", "unbind"):
             parts = function(arguments[0].detach(), *arguments[1:], **options)
             return tuple(  # views that autograd lets be written

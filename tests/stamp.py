@@ -79,10 +79,8 @@ def main(arguments: list[str]) -> int:
         return 1
     text = PROJECT.read_text(encoding="utf-8")
     PROJECT.write_text(PLACE.sub(rf"\g<1>{repository}\g<3>", text), encoding="utf-8")
-    changed = [
-        path.name for path in all_notebooks() if stamp_notebook(path, repository)
-    ]
-    print(f"{repository}: {len(changed)} notebooks changed")
+    changed = sum(stamp_notebook(path, repository) for path in NOTEBOOKS)
+    print(f"{repository}: {changed} notebooks changed")
     return 0
 
 

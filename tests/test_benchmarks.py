@@ -2,15 +2,17 @@
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
 
-from cifar_helpers import runtime
+from cifar_helpers import checkpoints, runtime
+from cifar_helpers.data import load_cifar10
 from cifar_helpers.model import CIFAR10Net, count_multiply_adds, count_parameters
 from cifar_helpers.pretrained import load_card
 from cifar_helpers.recipes import PRESETS
-from tests.benchmarks import laptop, stepwise
+from tests.benchmarks import faster, laptop, stepwise
 from tests.benchmarks import training as benchmark
 from tests.benchmarks.resnet8 import ResNet8, ResNet8Config
 from tests.benchmarks.rows import read_rows
@@ -179,3 +181,95 @@ def test_long_runs_give_a_row_each(tmp_path, monkeypatch):
     assert float(ours["train_seconds"]) == card["train_seconds"] > 0
     laptop.main(command)
     assert len(read_rows(path)) == 2
+
+
+# ---- seconds to the target -----------------------------------------------------------
+
+
+def test_changes_lead_from_the_textbooks_recipe_to_the_preset():
+    names = list(faster.CHANGES)
+    assert faster.recipe_of(names[0]) == faster.PLAIN
+    last = faster.recipe_of(names[-1])
+    assert replace(last, epochs=PRESETS["cpu"][1].epochs) == PRESETS["cpu"][1]
+    for before, name in pairwise(names):
+        changed = stepwise.differences(faster.recipe_of(name), faster.recipe_of(before))
+        assert changed == faster.CHANGES[name], name
+    assert not faster.has_schedule("short format") and faster.has_schedule("average")
+
+
+def test_seconds_count_until_an_epoch_first_gets_there():
+    history = [
+        {"seconds": 10.0, "validation_accuracy_percent": accuracy}
+        for accuracy in (80.0, 86.5, 86.0)
+    ]
+    assert faster.seconds_to(history, 86.48) == 20
+    assert faster.seconds_to(history[:1], 86.48) is None
+    assert faster.seconds_to(history, 86.6) is None
+
+
+def test_ratios_are_to_the_quicker_textbook_of_the_same_seed():
+    def row(run, seed, seconds):
+        same = {"hardware": "A", "training_images": 45_000}
+        return {"run": run, "seed": seed, "seconds_to_86_48": seconds, **same}
+
+    rows = [
+        row("textbook, SGD", 0, 400.0),
+        row("textbook, Adam", 0, 300.0),
+        row("textbook, Adam", 1, ""),  # did not get there
+        row("Muon", 0, 60.0),
+        row("Muon", 1, 60.0),
+    ]
+    ratios = [each["ratio_to_textbook"] for each in faster.with_ratios(rows)]
+    assert ratios == [0.75, 1.0, "", 5.0, ""]
+
+
+def test_runs_to_the_target_are_kept_cut_short_and_not_repeated(tmp_path, monkeypatch):
+    path = tmp_path / "faster.csv"
+    runs = ["textbook, SGD", "textbook, Adam", "whole batches", "harder images"]
+    command = ["--source", "sample", "--images", "64", "--lengths", "2", "1"]
+    command += ["--workers", "0", "--seeds", "0", "--folder", str(tmp_path / "parts")]
+    command += ["--out", str(path), "--runs", *runs, "--target"]
+    faster.main([*command, "101"])  # never reached: all lengths are tried
+    found = [
+        (row["run"], row["epochs"], row["seconds_to_86_48"]) for row in read_rows(path)
+    ]
+    at_one_rate = [(name, "2", "") for name in runs[:3]]
+    assert found == [*at_one_rate, (runs[3], "1", ""), (runs[3], "2", "")]
+    before = path.read_bytes()
+    faster.main([*command, "101"])
+    assert path.read_bytes() == before  # nothing was left to do
+    path.unlink()
+    monkeypatch.setattr(faster, "evaluate", lambda *_: {"accuracy_percent": 50.0})
+    easy = tmp_path / "easy"
+    faster.main([*command, "0.5", "--folder", str(easy)])  # reached after an epoch
+    rows = {(row["run"], row["epochs"]): row for row in read_rows(path)}
+    assert len(rows) == 4 and (runs[3], "1") in rows  # the shortest was enough
+    for row in rows.values():
+        assert float(row["seconds_to_86_48"]) == float(row["train_seconds"])
+        assert float(row["ratio_to_textbook"]) > 0
+
+
+def test_a_textbook_run_goes_on_where_it_was_cut_off(tmp_path, monkeypatch):
+    data = load_cifar10(source="sample").train
+    parts = data.subset(slice(64)), data.subset(slice(64, 96))
+
+    def run(path, epochs):
+        rest = (*parts, 101.0, tmp_path / path, 0)
+        return faster.run_textbook("textbook, SGD", 0, epochs, *rest)
+
+    whole = run("whole", 2)
+    assert len(run("cut", 1)) == 1
+    resumed = run("cut", 2)
+    accuracies = [
+        [row["validation_accuracy_percent"] for row in rows]
+        for rows in (whole, resumed)
+    ]
+    assert accuracies[0] == accuracies[1]
+    states = [checkpoints.load(tmp_path / name)["model"] for name in ("whole", "cut")]
+    for name, value in states[0].items():
+        assert torch.equal(value, states[1][name]), name
+
+
+def test_a_rehearsal_does_not_write_into_the_results():
+    with pytest.raises(SystemExit):
+        faster.main(["--target", "20"])

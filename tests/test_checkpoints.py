@@ -95,17 +95,69 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["run.checkpoint"]
 
 
-def test_two_runs_in_one_folder_refuse_each_other(tmp_path):
+class Windows:
+    """Python's `msvcrt` as far as locks go: a byte of a file is locked, or EACCES."""
+
+    LK_UNLCK, LK_NBLCK = 0, 2
+
+    def __init__(self):
+        self.locked = set()
+
+    def locking(self, descriptor, mode, count):
+        assert count == 1 and os.lseek(descriptor, 0, os.SEEK_CUR) == 0
+        file = os.fstat(descriptor).st_ino
+        if mode == self.LK_UNLCK:
+            self.locked.remove(file)
+        elif file in self.locked:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        else:
+            self.locked.add(file)
+
+
+@pytest.fixture(params=["as it is here", "Windows"])
+def system(request, monkeypatch):
+    if request.param == "Windows":
+        monkeypatch.setattr(checkpoints, "fcntl", None)
+        monkeypatch.setattr(checkpoints, "msvcrt", Windows())
+
+
+def test_two_runs_in_one_folder_refuse_each_other(tmp_path, system):
     path = tmp_path / "new" / "run.checkpoint"
     with checkpoints.locked(path):
-        second = checkpoints.locked(path)
-        with pytest.raises(ValueError, match="another run is writing to"), second:
-            pass
+        for _ in range(2):
+            second = checkpoints.locked(path)
+            with pytest.raises(ValueError, match="another run is writing to"), second:
+                pass
         with checkpoints.locked(path.with_name("other.checkpoint")):
             pass
     with checkpoints.locked(path):
         pass
     assert list(path.parent.iterdir()) == []
+
+
+def test_a_run_that_fails_gives_its_lock_back(tmp_path, system):
+    path = tmp_path / "run.checkpoint"
+    with pytest.raises(KeyboardInterrupt), checkpoints.locked(path):
+        raise KeyboardInterrupt
+    with checkpoints.locked(path):
+        pass
+
+
+@pytest.mark.parametrize("module", ["fcntl", "msvcrt"])
+def test_a_disk_without_locks_is_no_reason_to_stop(tmp_path, monkeypatch, module):
+    class Refusing:
+        LOCK_EX = LOCK_NB = LK_NBLCK = LK_UNLCK = 0
+
+        def flock(self, *arguments):
+            raise OSError(errno.ENOLCK, "No locks available")
+
+        locking = flock
+
+    monkeypatch.setattr(checkpoints, "fcntl", None)
+    monkeypatch.setattr(checkpoints, module, Refusing())
+    with checkpoints.locked(tmp_path / "run.checkpoint"):
+        pass
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):

@@ -72,7 +72,7 @@ def test_empty_stubs_are_not_yet_solved(check, empty):
 
 def test_empty_parts_of_an_answer_are_not_yet_solved():
     assert evaluate.precision_and_recall(lambda m: (..., ...)).status == "not yet"
-    assert evaluate.most_false_alarms((np.eye(3), ...)).status == "not yet"
+    assert evaluate.rare_class((np.eye(4), ...)).status == "not yet"
     assert field.field_of_a_stack((..., 4)).status == "not yet"
     assert field.gapless_dilations((2, 4, ...)).status == "not yet"
 

@@ -77,3 +77,21 @@ def test_wrong_input_is_refused(images, corrupt):
         corrupt(images.float(), 1)
     with pytest.raises(ValueError, match=r"must be \(N, 3, H, W\)"):
         corrupt(images[0], 1)
+
+
+@pytest.mark.parametrize("name", corruptions.NAMES)
+def test_a_corruption_by_its_name(images, name):
+    function = corruptions.NAMES[name]
+    strength = corruptions.SEVERITIES[function][3]
+    if name == "noise":
+        draw = torch.Generator().manual_seed(7)
+        expected = function(images, strength, draw)
+    else:
+        expected = function(images, strength)
+    assert torch.equal(corruptions.corrupted(images, name, 4, seed=7), expected)
+
+
+@pytest.mark.parametrize("name, severity", [("fog", 1), ("noise", 0), ("noise", 6)])
+def test_unknown_corruptions_are_refused(images, name, severity):
+    with pytest.raises(ValueError, match="must be one of|1 to 5"):
+        corruptions.corrupted(images, name, severity)

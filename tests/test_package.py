@@ -25,12 +25,21 @@ FLOORS = (  # a module imports from lower floors only, a package's parts from ea
     {"data", "blocks", "factorial"},
     {"augment", "corruptions", "model"},
     {"recipes", "pretrained", "receptive_field", "evaluation", "checkpoints"},
-    {"training", "plots", "ablation"},
+    {"scores", "confusion", "calibration"},
+    {"training", "plots", "explain", "ablation"},
     {"notebook", "checks", "speed", "guesses"},
+    {"audit"},
 )
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 FOR_TRAINING = {"cifar_helpers", "torch", "numpy", "tqdm", "safetensors"}
-FOR_READERS = {"plots", "notebook", "checks", "intervals", "factorial"}  # need more
+FOR_READERS = {
+    "plots",
+    "notebook",
+    "checks",
+    "intervals",
+    "factorial",
+    "audit",
+}  # these may import more
 FOR_FEW = "matplotlib pandas seaborn sklearn scipy IPython ipywidgets torchvision"
 
 

@@ -69,3 +69,83 @@ def test_bar_columns():
 def test_bar_columns_refuse(columns, message):
     with pytest.raises(ValueError, match=message):
         plots.bar_columns(["a", "b"], columns)
+
+
+def test_vector_bars():
+    vectors = {"means": torch.tensor([1.0, 2, 3]), "hidden, by unit": [0.5, 0]}
+    figure = plots.vector_bars(vectors)
+    first, second = figure.axes
+    assert [bar.get_height() for bar in first.patches] == [1, 2, 3]
+    assert [bar.get_height() for bar in second.patches] == [0.5, 0]
+    assert (first.get_xlabel(), second.get_xlabel()) == ("channel", "unit")
+    assert second.get_title(loc="left") == "hidden"
+    figure.draw_without_rendering()
+    left = [axes.yaxis.label.get_window_extent().x0 for axes in figure.axes]
+    assert left[0] == pytest.approx(left[1], abs=1)  # labels below each other
+    with pytest.raises(ValueError, match="vectors is empty"):
+        plots.vector_bars({})
+
+
+def test_deviations():
+    rows = torch.tensor([[0.5, -0.25, 0], [-1, 0.25, 0]])
+    labels = {"xlabel": "channel", "label": "deviation"}
+    figure = plots.deviations(rows, [0.2, 0.4, 0.9], ["a", "b"], **labels, groups=1)
+    upper, lower, _ = figure.axes
+    assert [bar.get_height() for bar in upper.patches] == [0.2, 0.4, 0.9]
+    (drawn,) = lower.images
+    assert np.array_equal(drawn.get_array(), rows)
+    assert drawn.get_clim() == (-1, 1)  # zero is white
+    assert list(lower.lines[0].get_ydata()) == [0.5, 0.5]  # between the rows
+    assert {"a", "b", "channel", "deviation"} <= set(texts(figure))
+    with pytest.raises(ValueError, match="got 2 means for 3 columns"):
+        plots.deviations(rows, [1, 2], ["a", "b"], **labels)
+    with pytest.raises(ValueError, match="got 1 names for 2 rows"):
+        plots.deviations(rows, [1, 2, 3], ["a"], **labels)
+
+
+def test_histogram_panels_share_their_bins_and_count_every_value():
+    values = {"a": torch.tensor([0.0, 1, 1, 3]), "b": [6.0, 6, 5]}
+    figure = plots.histogram_panels({"one": values, "two": values}, "weight", "images")
+    for axes in figure.axes:
+        heights = [[bar.get_height() for bar in bars] for bars in axes.containers]
+        for counted, group in zip(heights, values.values(), strict=True):
+            wanted, _ = np.histogram(group, np.linspace(0, 6, 25))
+            assert counted == wanted.tolist()
+    assert {"one", "two", "weight", "images", "a", "b"} <= set(texts(figure))
+    with pytest.raises(ValueError, match="panels is empty"):
+        plots.histogram_panels({}, "x", "y")
+
+
+def test_grouped_bars():
+    rivals = {"one": [1.0, 2], "two": torch.tensor([3.0, 4])}
+    figure = plots.grouped_bars({"a": rivals, "b": rivals}, (1, 16), "dilation", "ms")
+    for axes in figure.axes:
+        heights = [[bar.get_height() for bar in bars] for bars in axes.containers]
+        assert heights == [[1, 2], [3, 4]]
+        places = [[bar.get_center()[0] for bar in bars] for bars in axes.containers]
+        assert np.allclose(places, [[-0.2, 0.8], [0.2, 1.2]])
+        assert [tick.get_text() for tick in axes.get_xticklabels()] == ["1", "16"]
+    assert {"a", "b", "one", "two", "dilation", "ms"} <= set(texts(figure))
+    with pytest.raises(ValueError, match="got 2 values for 3 ticks"):
+        plots.grouped_bars({"a": rivals}, (1, 2, 3), "x", "y")
+    with pytest.raises(ValueError, match="panels is empty"):
+        plots.grouped_bars({}, (1,), "x", "y")
+
+
+def test_stacked_shares():
+    parts = {"call": [1.0, 2], "bytes": torch.tensor([3.0, 2]), "rest": [0, 0]}
+    figure = plots.stacked_shares(["8 channels", "16 channels"], parts, "µs")
+    (axes,) = figure.axes
+    first, second, _ = axes.containers
+    assert [bar.get_width() for bar in first] == [25, 50]
+    assert [bar.get_x() for bar in second] == [25, 50]  # behind the first part
+    found = set(texts(figure))
+    assert {"25", "75", "50", "8 channels", "call", "rest", "µs"} <= found
+    for names, wrong, message in (
+        ([], {}, "parts is empty"),
+        (["a"], parts, "got 1 names for 2 values"),
+        (["a"], {"x": [-1]}, "must not be negative"),
+        (["a"], {"x": [0]}, "no sum zero"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            plots.stacked_shares(names, wrong, "x")

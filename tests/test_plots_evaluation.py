@@ -4,65 +4,7 @@ import numpy as np
 import pytest
 from drawn import NAMES, random_predictions, texts
 
-from cifar_helpers import evaluation, intervals, plots
-
-
-@pytest.mark.parametrize("normalized", [False, True])
-def test_confusion_matrix(normalized):
-    counts = np.array([[900, 90, 10], [40, 800, 0], [3, 7, 990]])
-    matrix = counts / counts.sum(1, keepdims=True) if normalized else counts
-    figure = plots.confusion_matrix(matrix, NAMES, normalized=normalized)
-    (axes,) = figure.axes
-    mistakes, right = (mesh.get_array() for mesh in axes.collections)
-    shown = 100 * matrix if normalized else matrix
-    assert (mistakes.mask == np.eye(3, dtype=bool)).all()
-    assert (right.mask == ~np.eye(3, dtype=bool)).all()
-    drawn = np.where(mistakes.mask, right.data, mistakes.data)
-    np.testing.assert_allclose(drawn, shown)
-    written = {text.get_position(): text.get_text() for text in axes.texts}
-    for row, column in np.ndindex(3, 3):
-        digits = 1 if normalized else 0
-        expected = f"{shown[row, column]:.{digits}f}"
-        assert written[(column + 0.5, row + 0.5)] == expected
-    assert [tick.get_text() for tick in axes.get_xticklabels()] == list(NAMES)
-    assert [tick.get_text() for tick in axes.get_yticklabels()] == list(NAMES)
-    assert axes.get_ylabel() == "true class"
-
-
-@pytest.mark.parametrize(
-    ("matrix", "normalized", "message"),
-    [
-        (np.eye(4), False, r"3 × 3.*got shape \(4, 4\)"),
-        (-np.eye(3), False, "without negative values"),
-        (np.full((3, 3), np.nan), False, "without negative values"),
-        (np.eye(3) / 2, False, "pass normalized=True"),
-        (np.eye(3) * 2, True, "got values above 1"),
-    ],
-)
-def test_confusion_matrix_refuses(matrix, normalized, message):
-    with pytest.raises(ValueError, match=message):
-        plots.confusion_matrix(matrix, NAMES, normalized)
-
-
-def test_reliability_diagram():
-    calibration = evaluation.calibration(random_predictions(), bins=5)
-    figure = plots.reliability_diagram(calibration)
-    upper, lower = figure.axes
-    accuracy, gap = upper.containers
-    filled = [m for m in range(5) if calibration.count[m]]
-    assert 0 < len(filled) < 5  # the lowest bin is empty with three classes
-    for position, m in enumerate(filled):
-        assert accuracy[position].get_height() == pytest.approx(
-            100 * calibration.accuracy[m]
-        )
-        assert accuracy[position].get_center()[0] == pytest.approx(20 * m + 10)
-        top = gap[position].get_y() + gap[position].get_height()
-        assert top == pytest.approx(100 * calibration.confidence[m])
-    assert [bar.get_height() for bar in lower.patches] == calibration.count.tolist()
-    error = calibration.expected_calibration_error_percent
-    assert f"{error:.2f} %" in upper.get_title("left")
-    with pytest.raises(ValueError, match="evaluation.calibration, got dict"):
-        plots.reliability_diagram({})
+from cifar_helpers import intervals, plots, scores
 
 
 def report_of(**recalls):
@@ -92,3 +34,74 @@ def test_per_class_bars_of_another_metric():
         plots.per_class_bars(report, "recall")
     with pytest.raises(ValueError, match="holds no precision_percent"):
         plots.per_class_bars(report, "precision_percent")
+
+
+def lines_of(axes):
+    """Label to points, of the curves that have one."""
+    return {
+        line.get_label(): line.get_xydata()
+        for line in axes.lines
+        if not line.get_label().startswith("_")
+    }
+
+
+def test_dots_with_intervals():
+    series = {"a": [(5, 4, 7), (6, 5, 8)], "b": [(1, 0, 2), (2, 1, 3)]}
+    figure = plots.dots_with_intervals(["cat", "dog"], series, "recall (%)")
+    (axes,) = figure.axes
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["cat", "dog"]
+    low, high = axes.get_ylim()
+    assert low > high  # the first name on top
+    for (label, rows), bars in zip(series.items(), axes.collections, strict=True):
+        values = lines_of(axes)[label]
+        assert values[:, 0].tolist() == [row[0] for row in rows]
+        ends = [segment[:, 0].tolist() for segment in bars.get_segments()]
+        assert ends == [list(row[1:]) for row in rows]
+    assert {"a", "b", "recall (%)"} <= set(texts(figure))
+    with pytest.raises(ValueError, match="got 1 values for 2 names"):
+        plots.dots_with_intervals(["cat", "dog"], {"a": [(1, 0, 2)]}, "")
+    with pytest.raises(ValueError, match="series is empty"):
+        plots.dots_with_intervals(["cat"], {}, "")
+
+
+def test_threshold_curves():
+    predictions = random_predictions()
+    curves = {
+        name: scores.one_against_rest(predictions, k) for k, name in enumerate(NAMES)
+    }
+    figure = plots.threshold_curves(curves)
+    left, right = figure.axes
+    for name, curve in curves.items():
+        expected = np.column_stack([curve.false_alarms, curve.found])
+        np.testing.assert_allclose(lines_of(left)[name], 100 * expected)
+        expected = np.column_stack([curve.found, curve.precision])
+        np.testing.assert_allclose(lines_of(right)[name], 100 * expected)
+    for wrong in ({}, {"cat": (1, 2)}):
+        with pytest.raises(ValueError, match="scores.one_against_rest"):
+            plots.threshold_curves(wrong)
+
+
+def test_selective_curves():
+    coverage, error = scores.answered_first(random_predictions())
+    (axes,) = plots.selective_curves({"net": (coverage, error)}).axes
+    expected = 100 * np.column_stack([coverage, error])
+    np.testing.assert_allclose(lines_of(axes)["net"], expected)
+    low, high = intervals.wilson_interval(round(12 * error[-1]), 12)
+    (band,) = axes.collections
+    ends = [y for x, y in band.get_paths()[0].vertices if x == 100]
+    assert (min(ends), max(ends)) == pytest.approx((low, high))
+    with pytest.raises(ValueError, match="curves is empty"):
+        plots.selective_curves({})
+    with pytest.raises(ValueError, match="got 2 errors for 3 coverages"):
+        plots.selective_curves({"net": ([0.1, 0.2, 0.3], [0, 0])})
+
+
+def test_claim_sizes():
+    figure = plots.claim_sizes({"paired": ([0.5, 1, 2], [4000, 1000, 250])}, 10_000)
+    (axes,) = figure.axes
+    assert axes.get_xscale() == axes.get_yscale() == "log"
+    assert lines_of(axes)["paired"].tolist() == [[0.5, 4000], [1, 1000], [2, 250]]
+    assert "10,000 images" in texts(figure)
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["0.5", "1", "2"]
+    with pytest.raises(ValueError, match="at least one curve"):
+        plots.claim_sizes({}, 100)

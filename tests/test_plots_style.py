@@ -13,8 +13,10 @@ from matplotlib.text import Text
 from nbclient import NotebookClient
 from PIL import Image
 
-from cifar_helpers import evaluation, plots
+from cifar_helpers import calibration, confusion, evaluation, plots, scores
 from cifar_helpers.data import CLASSES
+
+MATRIX = np.array([[9, 1, 0], [2, 7, 1], [0, 1, 9]])
 
 
 def test_style_stays_inside_the_figure():
@@ -51,8 +53,15 @@ def figures():
         plots.class_counts(LABELS, CLASSES),
         plots.pixel_histogram(IMAGES),
         plots.confusion_matrix(np.eye(3), NAMES),
-        plots.reliability_diagram(evaluation.calibration(predictions)),
+        plots.reliability_diagram(calibration.calibration(predictions)),
         plots.per_class_bars(evaluation.per_class_report(predictions)),
+        plots.counts_and_shares(np.eye(3), NAMES),
+        plots.ordered_confusion(MATRIX, NAMES, *confusion.similar_classes(MATRIX)),
+        plots.confusion_difference(np.eye(3), NAMES, np.eye(3)),
+        plots.dots_with_intervals(["a"], {"x": [(1, 0, 2)], "y": [(2, 1, 3)]}, "x"),
+        plots.threshold_curves({"cat": scores.one_against_rest(predictions, 0)}),
+        plots.selective_curves({"net": scores.answered_first(predictions)}),
+        plots.claim_sizes({"net": ([0.5, 1, 2], [4000, 1000, 250])}, 10_000),
         plots.training_curves(run_of(1), run_of(3)),
         plots.bars_with_error(["a", "b"], [1, 2], [0.1, 0.2], "x"),
         plots.bar_columns(["a", "b"], {"x": [1, 2], "y": [3, 4]}),

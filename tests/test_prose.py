@@ -27,9 +27,17 @@ KNOWN = {  # definitions, not measurements: sizes of the data set, budgets, leve
     *("1,024", "3,072", "9,216"),  # 32 x 32 places, 3 channels, 9 taps of each
 }
 GIVEN = {  # numbers that a text sets or cites: exercises, thought examples, papers
-    "01_meet_the_data": {"0.25", "0.3", "1.4", "20,000", "30 %", "70 %", "3.3 %"},
-    "03_depthwise_separable": {"4.7", "1.3"},  # a section; a rule of thumb
-    "06_deconvolution_and_residual": {"25 %", "6.25 %"},  # 4 places of 16, and one
+    "01_meet_the_data": {
+        *("30 %", "70 %", "1.4", "4,000", "8,800", "91.6 %", "90.9 %"),  # exercises
+        *("2.8", "4.3"),  # factors of Student's t
+        *("3.3 %", "94 %"),  # Barz & Denzler; Karpathy
+    },
+    "02_convolution_block": {"0.71", "0.41"},  # roots of 1/2 and of 1/6
+    "03_depthwise_separable": {"4.7"},  # a section
+    "07_aspp": {"1.5", "4.5"},  # rates that would fall between pixels
+    "10_train_on_gpu": {"0.005"},  # a rate that an exercise sets
+    "13_train_faster": {"70 %", "405,000", "3,800", "2,600"},  # of an exercise
+    "12_where_to_trust_it": {"9,300", "0.54 %", "91 %", "80 %", "0.1", "3.3 %"},
     "14_what_each_block_buys": {"5 %", "0.6", "0.3", "40,000"},  # levels, a design
     "README": {"95.5 %", "3.11", "3.13"},  # a goal; versions of Python
     "15_same_budget_higher_accuracy": {"1,600", "91 %", "95.5 %"},  # a subset; goals

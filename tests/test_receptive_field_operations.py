@@ -128,6 +128,13 @@ def seen_through_view(m, x):
     return tokens.unflatten(2, (9, 7)) * 1.0
 
 
+def copied_rows(m, x):
+    y = x * 2
+    rows = y[:, :, 1:].contiguous()  # other memory: y stays as it is
+    rows.add_(m.seven(rows))
+    return y * 1.0
+
+
 WRITES = {
     statement: (7, 7),
     channel_view: (7, 7),
@@ -137,6 +144,7 @@ WRITES = {
     shift: (1, 1),
     erased: (7, 7),
     seen_through_view: (7, 7),
+    copied_rows: (1, 1),
 }
 
 
@@ -167,6 +175,7 @@ def test_only_what_was_written_changes():
         (lambda m, x: operator.setitem(x * 2, [0], x), "setitem.*list or a tensor"),
         (lambda m, x: (x * 2).masked_scatter_(x > 0, x), "masked_scatter"),
         (lambda m, x: (x * 2).transpose_(2, 3), "transpose_"),
+        (lambda m, x: (x * 2)[:, :1].contiguous().add_(x[:, 1:]), "copy or not, as"),
         (lambda m, x: (x * 2).flatten(2)[:, :, 3:].zero_(), "getitem.*flattened"),
     ],
 )

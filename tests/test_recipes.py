@@ -16,6 +16,7 @@ from cifar_helpers.recipes import (
     initialize,
     make_model,
     whiten_filters,
+    with_batches_of,
 )
 
 NARROW = NetConfig(channels=4, deep_channels=6, hidden_channels=5, branch_channels=3)
@@ -77,8 +78,8 @@ def sample():
             r"optimizer must be one of \('sgd', 'adamw', 'muon'\), not 'lion'",
         ),
         (
-            {"precision": "float16"},
-            "precision must be one of .*bfloat16.*, not 'float16'",
+            {"precision": "float8"},
+            "precision must be one of .*bfloat16.*, not 'float8'",
         ),
     ],
     ids=str,
@@ -229,3 +230,36 @@ def test_the_average_remembers_at_most_an_eighth_of_the_run():
     recipe, images = affordable(LONG, 200, hundred_a_second, 2.0)
     steps = recipe.epochs * math.ceil(images / recipe.batch_size)
     assert recipe.ema_decay == max(0.5, 1 - 8 / steps)
+
+
+# ---- larger batches ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", list(PRESETS))
+@pytest.mark.parametrize("size", [32, 512])
+def test_other_batches_keep_decay_and_average_of_an_epoch(name, size):
+    recipe = PRESETS[name][1]
+    other = with_batches_of(recipe, size)
+    assert other.batch_size == size
+    steps, other_steps = 51_200 / recipe.batch_size, 51_200 / size  # of an epoch
+
+    def kept(recipe, steps):  # of a weight that no gradient moves, and of the average
+        pairs = (
+            (recipe.learning_rate, recipe.weight_decay),
+            (recipe.sgd_learning_rate, recipe.sgd_weight_decay),
+        )
+        return [rate * decay * steps for rate, decay in pairs] + [
+            recipe.ema_decay**steps
+        ]
+
+    assert kept(other, other_steps) == pytest.approx(kept(recipe, steps))
+    same = ("epochs", "optimizer", "momentum", "label_smoothing", "seed")
+    assert all(getattr(other, entry) == getattr(recipe, entry) for entry in same)
+
+
+def test_rates_grow_with_the_batch():
+    plain = with_batches_of(Recipe(batch_size=64, learning_rate=0.1), 256)
+    assert plain.learning_rate == pytest.approx(0.4)
+    muon = Recipe(optimizer="muon", batch_size=64, learning_rate=0.1)
+    assert with_batches_of(muon, 256).learning_rate == pytest.approx(0.2)
+    assert with_batches_of(muon, 64) == muon

@@ -81,7 +81,7 @@ def test_number_format_of_a_gpu(monkeypatch, native):
         "is_bf16_supported",
         lambda including_emulation=True: native or including_emulation,
     )
-    expected = torch.bfloat16 if native else torch.float32
+    expected = torch.bfloat16 if native else torch.float16  # the T4
     assert runtime.autocast_dtype(torch.device("cuda")) == expected
 
 
@@ -196,3 +196,25 @@ def test_median_seconds_is_the_time_of_a_call():
 
     seconds = runtime.median_seconds(work, 0.004, least_seconds=0.3)
     assert 0.004 <= seconds < 0.1 and len(calls) > 3
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_compiler_is_looked_for(monkeypatch, there):
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setattr(
+        runtime.shutil, "which", lambda name: "/bin/g++" if there else None
+    )
+    monkeypatch.setattr(
+        runtime.importlib.util, "find_spec", lambda name: object() if there else None
+    )
+    assert runtime.can_compile(torch.device("cpu")) == there
+    assert runtime.can_compile(torch.device("cuda")) == there
+
+
+def test_waiting_is_for_the_device_that_was_told(monkeypatch):
+    waited = []
+    monkeypatch.setattr(torch.cuda, "synchronize", waited.append)
+    monkeypatch.setattr(torch.mps, "synchronize", lambda: waited.append("mps"))
+    for name in ("cpu", "cuda:1", "mps"):
+        runtime.synchronize(torch.device(name))
+    assert waited == [torch.device("cuda:1"), "mps"]

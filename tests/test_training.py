@@ -32,7 +32,7 @@ from cifar_helpers.model import CIFAR10Net, NetConfig, predict
 from cifar_helpers.optimizers import warmup_cosine
 from cifar_helpers.pretrained import load_pretrained, read_history
 from cifar_helpers.recipes import PRESETS, Recipe
-from cifar_helpers.speed import measure_speed
+from cifar_helpers.speed import fill_device, measure_speed
 from cifar_helpers.training import (
     LossNotFinite,
     Trainer,
@@ -195,6 +195,22 @@ def test_speed_weighs_small_images_by_their_share(few, monkeypatch):
     assert measure_speed(network(), few, QUICK) == pytest.approx(100)
 
 
+def test_a_gpu_is_not_waited_for_between_steps(few, monkeypatch):
+    events = []
+    monkeypatch.setattr(runtime, "synchronize", lambda device: events.append("wait"))
+    step = Trainer.train_step
+
+    def noted(self, images, labels):
+        events.append("step")
+        return step(self, images, labels)
+
+    monkeypatch.setattr(Trainer, "train_step", noted)
+    measure_speed(network(), few, QUICK, seconds=0.05)
+    first, last = (i for i, event in enumerate(events) if event == "wait")
+    assert events[:first] == ["step"] * 2 and last == len(events) - 1
+    assert last - first > 2  # at least two steps were timed
+
+
 def test_measuring_changes_nothing(few):
     model = network()
     before = weights_of(model)
@@ -202,6 +218,46 @@ def test_measuring_changes_nothing(few):
     assert speed > 0 and same(weights_of(model), before)
     with pytest.raises(ValueError, match="no images to measure with"):
         measure_speed(model, few.subset(slice(0)), QUICK)
+
+
+@pytest.mark.parametrize(
+    "rates, chosen",
+    [
+        ({8: 100.0, 16: 105.0}, 8),  # a gain of less than a tenth
+        ({8: 100.0, 16: 150.0, 32: 100.0}, 16),
+        ({8: 100.0, 16: 200.0, 32: 400.0}, 32),  # the largest allowed
+    ],
+)
+def test_batches_grow_as_long_as_it_pays(monkeypatch, rates, chosen):
+    data = LabelledImages(
+        torch.zeros(100, 3, 32, 32, dtype=torch.uint8), torch.zeros(100).long()
+    )
+    monkeypatch.setattr(
+        speed_module, "measure_speed", lambda m, d, recipe, s: rates[recipe.batch_size]
+    )
+    recipe, measured = fill_device(network(), data, QUICK, largest_batch=40)
+    assert recipe.batch_size == chosen and not recipe.compile
+    assert recipe.learning_rate == pytest.approx(QUICK.learning_rate * chosen / 8)
+    found = {row["batch_size"]: row["images_per_second"] for row in measured}
+    assert found == rates
+
+
+@pytest.mark.parametrize("epochs, pays", [(1, False), (100_000, True)])
+def test_a_gpu_compiles_where_the_run_is_long_enough(monkeypatch, few, epochs, pays):
+    def speed(model, data, recipe, seconds):
+        if recipe.compile:
+            time.sleep(0.3)
+        return 200.0 if recipe.compile else 100.0
+
+    class OnGpu(torch.nn.Module):
+        def parameters(self):
+            yield type("Weight", (), {"device": torch.device("cuda")})
+
+    monkeypatch.setattr(speed_module, "measure_speed", speed)
+    monkeypatch.setattr(runtime, "can_compile", lambda device: True)
+    long = replace(QUICK, epochs=epochs)
+    recipe, measured = fill_device(OnGpu(), few, long, largest_batch=8)
+    assert recipe.compile == pays and [row["compile"] for row in measured] == [0, 1]
 
 
 # ---- loss ----------------------------------------------------------------------------
@@ -493,6 +549,7 @@ def test_precision_is_chosen_by_the_machine_or_by_the_recipe(monkeypatch):
     for precision, dtype in (
         ("auto", torch.bfloat16),
         ("bfloat16", torch.bfloat16),
+        ("float16", torch.float16),
         ("float32", torch.float32),
     ):
         trainer = Trainer(network(), replace(QUICK, precision=precision), 1)
@@ -511,6 +568,65 @@ def test_bfloat16_is_near_float32_and_keeps_float32_weights(few):
         assert loss.dtype == torch.float32
     assert losses["bfloat16"] != losses["float32"]
     assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.05)
+
+
+HALF = replace(QUICK, precision="float16")
+
+
+def test_float16_scales_the_loss_and_steps_by_the_true_gradient(few):
+    before = weights_of(network())
+    moved = {}
+    for config in (QUICK, HALF):
+        trainer = Trainer(network(), replace(config, momentum=0.0, weight_decay=0.0), 9)
+        assert trainer.scaler.is_enabled() == (config is HALF)
+        trainer.train_step(few.images, few.labels)
+        after = trainer.model.state_dict()
+        names = [name for name, _ in trainer.model.named_parameters()]
+        steps = [(after[name] - before[name]).flatten() for name in names]
+        moved[config.precision] = torch.cat(steps)
+        assert after[names[0]].dtype == torch.float32
+    assert trainer.scaler.get_scale() == 1024
+    wanted = moved["float32"]
+    error = (moved["float16"] - wanted).norm()
+    assert 0 < error < 0.1 * wanted.norm()  # rounding; unscaled it would be 1,023
+
+
+def test_a_gradient_too_large_for_float16_moves_nothing_and_halves_the_scale(few):
+    trainer = Trainer(network(), HALF, 9)
+    trainer.train_step(few.images, few.labels)
+    before = [p.clone() for p in trainer.model.parameters()]
+    trainer.scaler.update(new_scale=2.0**40)  # 65504 is the largest float16
+    trainer.train_step(few.images, few.labels)
+    assert all(map(torch.equal, before, trainer.model.parameters()))
+    assert trainer.scaler.get_scale() == 2.0**39
+    assert trainer.step == 2 and trainer.scheduler.last_epoch == 2
+    assert all(value.isfinite().all() for value in trainer.averaged.parameters())
+
+
+def test_a_gpu_without_bfloat16_trains_in_scaled_float16(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: False)
+    choice = runtime.autocast_dtype(torch.device("cuda"))
+    monkeypatch.setattr(runtime, "autocast_dtype", lambda device: choice)
+    trainer = Trainer(network(), replace(QUICK, precision="auto"), 1)
+    assert trainer.dtype == torch.float16 and trainer.scaler.is_enabled()
+
+
+def test_the_scale_goes_on_with_the_run(few, tmp_path):
+    trainer = Trainer(network(), HALF, 9)
+    trainer.train_step(few.images, few.labels)
+    trainer.scaler.update(new_scale=512.0)
+    later = Trainer(network(), HALF, 9)
+    later.load_state(trainer.state())
+    for each in (trainer, later):
+        each.train_step(few.images, few.labels)
+        assert each.scaler.get_scale() == 512.0
+    assert later.scaler.state_dict() == trainer.scaler.state_dict()
+    older = {k: v for k, v in trainer.state().items() if k != "scaler"}
+    Trainer(network(), HALF, 9).load_state(older)  # from before there was a scale
+    Trainer(network(), QUICK, 9).load_state(trainer.state())  # now in float32
+    assert (
+        trainer.state()["scaler"] and not Trainer(network(), QUICK, 9).state()["scaler"]
+    )
 
 
 # ---- checkpoints ---------------------------------------------------------------------

@@ -1,16 +1,20 @@
-"""Self-checks of notebook 07: rates that fit, parameters, a branch taken away."""
+"""Self-checks of notebook 07: rates that fit, smaller maps, a branch taken away."""
+
+import math
 
 import torch
 
-from cifar_helpers.blocks import ASPP
 from cifar_helpers.checks.framework import (
+    as_items,
+    as_number,
     as_tensor,
     as_whole_number,
+    as_whole_numbers,
     exercise,
+    question,
     require,
     require_close,
 )
-from cifar_helpers.model import count_parameters
 
 
 @exercise
@@ -46,32 +50,40 @@ def largest_rate(attempt) -> str:
 
 
 @exercise
-def aspp_parameters(attempt) -> str:
-    """`attempt(C, B, out, rates, stride)`: parameters of that `ASPP`."""
-    cases = [(32, 48, 96, (6, 12, 18), 4), (5, 3, 7, (2,), 1), (8, 4, 6, (1, 2), 2)]
-    for c, b, out, rates, stride in cases:
-        wanted = count_parameters(ASPP(c, b, out, rates, stride))
-        n = len(rates)
+def smallest_map(attempt) -> str:
+    """`attempt(rates, stride)`: (step, rates, stride) of the same filters there.
+
+    `step` is the largest whose every step-th rows and columns hold all pixels read.
+    """
+    cases = [((6, 12, 18), 4), ((12, 24), 8), ((3, 6), 3), ((4, 8), 2), ((5, 10), 4)]
+    for rates, stride in cases:
+        call = f"smallest_map({rates}, {stride})"
+        form = f"{call}: return three things, (step, rates, stride)"
+        step, small, there = as_items(attempt(rates, stride), 3, form)
+        wanted = math.gcd(*rates, stride)
         mistakes = {
-            "Batch normalization is missing.": wanted - 2 * (b * (n + 1) + out),
-            "The projection has batch normalization too.": wanted - 2 * out,
-            "The whole-image convolution has a bias: B more parameters.": wanted - b,
-            "The whole-image branch has no batch normalization.": wanted + 2 * b,
-            "The dilated branches are separable.": wanted + n * (8 * c * b - 9 * c),
-            "The local kernel is stride × stride.": wanted - b * c * (stride**2 - 1),
-            f"The projection reads len(rates) + 2 = {n + 2} branches.": (
-                wanted - b * out,
-                wanted - 2 * b * out,
+            "Outputs stand `stride` apart, so the stride counts as well.": (
+                math.gcd(*rates)
             ),
-            "The depthwise filters are missing: nine per channel.": wanted - n * 9 * c,
+            "The rates decide as well, not the stride alone.": stride,
+            "All rates must be multiples of the step, not the first alone.": (
+                math.gcd(rates[0], stride)
+            ),
         }
-        call = f"The parameters of ASPP({c}, {b}, {out}, {rates}, {stride})"
-        otherwise = "Count branch by branch, as in section 5."
-        got = attempt(c, b, out, rates, stride)
-        require_close(got, wanted, call, mistakes, otherwise)
+        require_close(step, wanted, f"{call}: the step", mistakes, "Common divisors?")
+        advice = "Divide with //."
+        small = as_whole_numbers(small, len(rates), f"{call}: give all rates", advice)
+        there = as_whole_number(there, f"{call}: the stride there", advice)
+        right = [rate // wanted for rate in rates]
+        require(
+            small == right and there == stride // wanted,
+            f"{call}: rates and stride should be divided by the step, "
+            f"{tuple(right)} and {stride // wanted}, yours are {tuple(small)} and "
+            f"{there}.",
+        )
     return (
-        "Right. The rates themselves do not appear, only how many there are: a rate "
-        "costs nothing."
+        "Right: the greatest common divisor of rates and stride. If it is 1, every "
+        "row is read by somebody."
     )
 
 
@@ -106,4 +118,37 @@ def without_branch(attempt) -> str:
     return (
         "Right. A change in place would have spoilt the next experiment: such bugs "
         "show up as results that depend on the order of the cells."
+    )
+
+
+@question
+def rates_beyond_the_map(attempt) -> str:
+    """`attempt`: accuracies (%) with rates (3, 6, 9) and with (16, 17, 18), 16 x 16."""
+    wanted = "Give two accuracies in percent, (with 3, 6, 9; with 16, 17, 18)"
+    fitting, beyond = (
+        as_number(item, f"{wanted}: each") for item in as_items(attempt, 2, wanted)
+    )
+    require(
+        min(fitting, beyond) > 1 and max(fitting, beyond) <= 100,
+        f"Accuracies should be in percent, such as 81.5, yours are {fitting:g} and "
+        f"{beyond:g}.",
+    )
+    require(
+        min(fitting, beyond) > 60,
+        f"Both should be above 60 %, yours are {fitting:g} and {beyond:g}: are maps "
+        "and stride those of 16 × 16?",
+    )
+    require(
+        fitting - beyond < 15,
+        f"The difference should be a few points, yours is {fitting - beyond:.1f}: is "
+        "anything else changed?",
+    )
+    require(
+        fitting > beyond,
+        "The order should be (3, 6, 9) first. With rates that fit, the accuracy should "
+        f"be higher, yours are {fitting:g} and {beyond:g}.",
+    )
+    return (
+        f"Right: {fitting - beyond:.1f} points less. From rate 16 on, eight of nine "
+        "weights meet padding only: three branches that look at one pixel."
     )

@@ -1,15 +1,18 @@
-"""Self-checks of notebook 08: parameters, first loss, LogSoftmax, another design."""
+"""Self-checks of notebook 08: output and loss, LogSoftmax, a repair, another design."""
 
 import math
 
 import torch
+from torch.nn import functional as F
 
-from cifar_helpers.blocks import DepthwiseSeparableConv
 from cifar_helpers.checks.framework import (
+    as_items,
+    as_number,
     as_tensor,
     exercise,
     named,
     question,
+    reject_mistakes,
     require,
     require_close,
 )
@@ -24,27 +27,85 @@ from cifar_helpers.model import (
 MOST_MULTIPLY_ADDS = 40_000_000  # per image, for a design that trains on a CPU
 
 
+@question
+def best_wrong_loss(loss) -> str:
+    """Cross-entropy of ten probabilities taken for logits, the true one being 1."""
+    certain = torch.eye(10, dtype=torch.double)[:1]  # (1, 10), class 0 for sure
+    right, wrong = torch.tensor([0]), torch.tensor([1])
+    wanted = F.cross_entropy(certain, right).item()
+    mistakes = {
+        "This is the loss of a right pair. Here softmax is applied to the "
+        "probabilities once more.": 0.0,
+        "This is what the loss says of a network that knows nothing.": math.log(10),
+        "The network is sure of the true class here, not of another one.": (
+            F.cross_entropy(certain, wrong).item()
+        ),
+        "The sum runs over all ten classes: e to the 1 once, and e to the 0 nine "
+        "times.": (math.log(9), math.log(9) - 1, math.log(1 + 9 / math.e) - 1),
+        "The loss is minus the logarithm of the second softmax.": math.exp(-wanted),
+        "This is what NLLLoss makes of probabilities. CrossEntropyLoss applies "
+        "LogSoftmax first.": -1.0,
+    }
+    otherwise = "Put the ten numbers 1, 0, 0 … into minus log_softmax."
+    value = as_number(loss, "The loss")
+    require_close(value, wanted, "The loss", mistakes, otherwise, tolerance=6e-3)
+    return (
+        f"Right, {wanted:.3f}: no training can bring this loss below it, and near it "
+        "the gradients are small, because the second softmax flattens everything."
+    )
+
+
 @exercise
-def separable_parameters(attempt) -> str:
-    """`attempt(in_channels, out_channels)`: those of a `DepthwiseSeparableConv`."""
-    for i, o in ((32, 64), (48, 48), (5, 7)):
-        mistakes = {
-            "Batch normalization is missing: a scale and a shift for each output "
-            "channel.": 9 * i + i * o,
-            "This is a dense 3 × 3 convolution: the depthwise part has one filter per "
-            "input channel.": (9 * i * o, 9 * i * o + 2 * o),
-            "Batch normalization learns two numbers per channel, a scale and a "
-            "shift.": 9 * i + i * o + o,
-            "The running mean and variance are measured, not learned: they are no "
-            "parameters.": 9 * i + i * o + 4 * o,
-            "These convolutions have no bias: the shift of the batch normalization "
-            "does its work.": 9 * i + i * o + i + 3 * o,
-            "The depthwise part works on the input channels.": 9 * o + i * o + 2 * o,
-        }
-        wanted = count_parameters(DepthwiseSeparableConv(i, o))
-        call = f"separable_parameters({i}, {o})"
-        require_close(attempt(i, o), wanted, call, mistakes)
-    return "Right. The 9 no longer multiplies with the output channels: that saves."
+def repaired_forward(attempt) -> str:
+    """`attempt(net, images)`: log-probabilities (N, 10), as the network's forward."""
+    torch.manual_seed(8)
+    sizes = {"channels": 4, "deep_channels": 8, "hidden_channels": 8}
+    net = CIFAR10Net(NetConfig(**sizes, branch_channels=4, out_channels=8)).eval()
+    images = torch.randn(3, 3, 32, 32)
+    with torch.no_grad():
+        wanted = net(images)  # (3, 10)
+        mistakes = _forward_mistakes(net, images)
+        got = attempt(net, images)
+    what = "The output"
+    advice = "The head gives one log-probability for each of the ten classes."
+    value = as_tensor(got, what, wanted.shape, advice)
+    otherwise = "Go through the seven lines of `SixParts.forward`, one by one."
+    require_close(value, wanted.double(), what, mistakes, otherwise)
+    return (
+        "Right. Neither mistake raises an error: a part that nobody listens to shows "
+        "in check 3, an output of another kind in check 1."
+    )
+
+
+def _forward_mistakes(net, images) -> dict:
+    """What the forward gives with one mistake left, or with another one, by hint."""
+    x = net.initial(images)
+    detail = net.dilated_near(x)
+    far = net.dilated_far(detail)
+
+    def ending(x, shortcut=detail):
+        """Logits and log-probabilities of what follows the attention."""
+        maps = net.aspp(net.deconvolution(x, shortcut))
+        head = net.head
+        return head.linear(head.flatten(head.pool(maps))), head(maps)
+
+    logits, log_probabilities = ending(net.attention(far))
+    deaf_logits, deaf = ending(far)
+    return {
+        "Both mistakes are still there: look at what check 1 and check 3 "
+        "say.": deaf_logits,
+        "These are logits: check 1 still fails. The head ends with "
+        "log_softmax.": logits,
+        "Check 3 still fails: what a part gives must be used, x = net.…(x).": deaf,
+        "These are probabilities: the head gives their logarithms.": (
+            log_probabilities.exp()
+        ),
+        "The shortcut starts at `dilated_near`, not at the initial "
+        "convolution.": ending(net.attention(far), x)[1],
+        "The logarithm is taken over the batch: use the classes, dim=1.": (
+            logits.log_softmax(0)
+        ),
+    }
 
 
 @exercise
@@ -75,31 +136,50 @@ def log_softmax(attempt) -> str:
     )
 
 
-@exercise
-def first_loss(attempt) -> str:
-    """`attempt(classes)`: cross-entropy, in nats, of a network that knows nothing."""
-    for classes in (10, 2, 1000):
-        wanted = math.log(classes)
-        mistakes = {
-            "Use the natural logarithm: losses are in nats.": (
-                math.log10(classes),
-                math.log2(classes),
-            ),
-            "The sign is turned: the loss is minus the log-probability.": -wanted,
-            "This is the probability: the loss is minus its logarithm.": 1 / classes,
-            "This is the share of errors: take minus a logarithm.": 1 - 1 / classes,
-        }
-        require_close(attempt(classes), wanted, f"first_loss({classes})", mistakes)
+@question
+def redesign(experiment) -> str:
+    """(config, expected, measured): a wider design, and its multiply-adds in millions.
+
+    The design must have half as many deep channels again, within the budget.
+    """
+    wanted = "Give three things, (config, expected, measured)"
+    config, expected, measured = as_items(experiment, 3, wanted)
+    parameters = _check_design(config)
+    expected = as_number(expected, "What you expect, in millions,")
+    require(expected > 0, "Expect more than zero: every design multiplies.")
+    measured = as_number(measured, "What you measured, in millions,")
+    millions = count_multiply_adds(CIFAR10Net(config)) / 1e6
+    most = MOST_MULTIPLY_ADDS / 1e6
+    require(
+        millions <= most,
+        f"Your network takes {millions:.1f} million multiply-adds per image, above "
+        f"{most:.0f} million: too slow to train on a CPU.",
+    )
+    mistakes = {
+        "These are parameters, not multiply-adds.": (parameters, parameters / 1e6),
+        "Give millions: divide by 1e6.": millions * 1e6,
+        "A multiply-add counts once here, as in count_multiply_adds.": 2 * millions,
+        "This is the default network: measure your own.": (
+            count_multiply_adds(CIFAR10Net()) / 1e6
+        ),
+    }
+    off = abs(measured - millions) > 0.01 * millions
+    lead = f"Measured {measured:,.6g} is not right:"
+    if off:
+        reject_mistakes(measured, mistakes, lead, tolerance=0.01 * millions)
+    hint = f"{lead} use count_multiply_adds(CIFAR10Net(config)) / 1e6."
+    require(not off, hint)
+    error = 100 * (expected - millions) / millions
     return (
-        "Right. A first loss far above it means that the network starts out sure of "
-        "wrong answers: look at the last layer's initial weights."
+        f"Right: {parameters:,} parameters, {millions:.1f} million multiply-adds. You "
+        f"expected {expected:.1f}, which is {error:+.0f} %. Whether this network is "
+        "also more accurate, only training can tell."
     )
 
 
-@question
-def redesign(config) -> str:
-    """A `NetConfig` with half as many deep channels again, within the budget."""
-    hint = f"Give a NetConfig(...), not {named(config)}."
+def _check_design(config) -> int:
+    """The parameters of a design that keeps the exercise's rules."""
+    hint = f"Give a NetConfig(...) first, not {named(config)}."
     require(isinstance(config, NetConfig), hint)
     base = NetConfig()
     require(
@@ -121,14 +201,4 @@ def redesign(config) -> str:
         f"Your network has {parameters:,} parameters, {over:,} too many. Most "
         "lie in the dense convolutions with hidden_channels: make those fewer.",
     )
-    millions = count_multiply_adds(CIFAR10Net(config)) / 1e6
-    most = MOST_MULTIPLY_ADDS / 1e6
-    require(
-        millions <= most,
-        f"Your network takes {millions:.1f} million multiply-adds per image, above "
-        f"{most:.0f} million: too slow to train on a CPU.",
-    )
-    return (
-        f"Right: {parameters:,} parameters, {millions:.1f} million multiply-adds. "
-        "Whether it is also more accurate, only training can tell."
-    )
+    return parameters

@@ -1,70 +1,139 @@
-"""Self-checks of notebook 05: parameters, a cheaper attention, fixed weights."""
+"""Self-checks of notebook 05: weights by hand, a fair difference, fixed weights."""
 
 import torch
 
-from cifar_helpers.blocks import ChannelAttention
-from cifar_helpers.checks.framework import as_whole_number, exercise, require_close
-from cifar_helpers.model import count_parameters
+from cifar_helpers.checks.framework import (
+    Wrong,
+    as_items,
+    as_number,
+    exercise,
+    named,
+    question,
+    require,
+    require_close,
+)
 
 
-@exercise
-def attention_parameters(attempt) -> str:
-    """`attempt(channels, reduction)`: parameters of a `ChannelAttention`."""
-    for channels, reduction in ((64, 4), (32, 8), (50, 8), (6, 16)):
-        call = f"attention_parameters({channels}, {reduction})"
-        rounding = "The hidden units are a whole number (rounded down), at least one."
-        got = as_whole_number(attempt(channels, reduction), call, rounding)
-        hidden = max(channels // reduction, 1)
-        weights = 2 * channels * hidden
-        mistakes = {
-            "You counted the weights and forgot the biases, one for each hidden unit "
-            "and one for each channel.": weights,
-            "Both layers have biases.": (weights + hidden, weights + channels),
-        }
-        wanted = count_parameters(ChannelAttention(channels, reduction))
-        otherwise = rounding if channels % reduction else ""
-        require_close(got, wanted, call, mistakes, otherwise)
+@question
+def weights_by_hand(weights) -> str:
+    """The two channel weights of the exercise, as a pair of numbers."""
+    maps = torch.tensor([[[2.0, 4.0], [6.0, 0.0]], [[0.0, 2.0], [1.0, 1.0]]])
+    first = torch.tensor([[1.0, -1.0], [-1.0, 0.0]])
+    second = torch.tensor([[1.0, 0.0], [-0.5, 2.0]])
+    first_bias, second_bias = torch.tensor([0.0, 1.0]), torch.tensor([-1.0, 1.0])
+
+    def logits(means, relu=True, bias=1.0):
+        hidden = first @ means + bias * first_bias
+        return second @ (hidden.clamp(min=0) if relu else hidden) + bias * second_bias
+
+    means = maps.mean(dim=(1, 2))  # (2,)
+    mistakes = {
+        "The sigmoid is missing: weights lie between 0 and 1.": logits(means),
+        "Channels compete in a softmax: use the sigmoid for each.": (
+            logits(means).softmax(0)
+        ),
+        "The ReLU between the layers is missing: no hidden unit is negative.": (
+            logits(means, relu=False).sigmoid()
+        ),
+        "The biases are missing.": logits(means, bias=0.0).sigmoid(),
+        "You squeezed with the sum of each map: take its mean.": (
+            logits(maps.sum(dim=(1, 2))).sigmoid()
+        ),
+        "You squeezed with the maximum of each map: take its mean.": (
+            logits(maps.amax(dim=(1, 2))).sigmoid()
+        ),
+    }
+    pair = as_items(weights, 2, "Give two numbers, such as (0.1, 0.9)")
+    got = [as_number(item, "Each of the two weights") for item in pair]
+    wanted = logits(means).sigmoid()
+    what, otherwise = "The weights", "The means are 3 and 1; go on from there."
+    require_close(got, wanted, what, mistakes, otherwise, tolerance=1e-3)
     return (
-        "Right. The parameters grow with the square of the channels; a reduction r "
-        "divides them by r."
+        "Right: the means 3 and 1 give the hidden units 2 and 0, and these the weights "
+        "0.731 and 0.500. The second hidden unit is silent here."
     )
 
 
 @exercise
-def efficient_channel_attention(attempt) -> str:
-    """`attempt(x, kernel)`: channel weights from a small convolution across channels.
+def fair_difference(attempt) -> str:
+    """`attempt(weights, labels)`: the largest difference of means, without selection.
 
-    Takes (N, C, H, W) and (k,), k odd, returns (N, C, H, W) (Wang et al. 2020).
+    Takes (N, C) and (N,) of 0 and 1; returns the difference, group 1 minus group 0, of
+    the channel that group 1 opens most.
     """
-    generator = torch.Generator().manual_seed(5)
-    x = torch.rand(2, 6, 4, 5, generator=generator)
-    kernel = torch.tensor([2.0, -1.0, 0.5])
-    means = x.mean(dim=(2, 3))  # (N, C)
+    what = "The difference"
+    advice = "Return one number, the difference of one channel."
 
-    def logits(taps, squeezed=means):
-        signal, padding = squeezed[:, None], len(taps) // 2  # (N, 1, C)
-        sums = torch.nn.functional.conv1d(signal, taps[None, None], padding=padding)
-        return sums[:, 0, :, None, None]  # (N, C, 1, 1)
+    def mean_of(effect, draws, seed):
+        """The mean over draws of 240 images, 64 channels, effect in channel 7."""
+        generator = torch.Generator().manual_seed(seed)
+        values = []
+        for _ in range(draws):
+            weights = torch.randn(240, 64, generator=generator)
+            labels = torch.randint(0, 2, (240,), generator=generator)
+            weights[:, 7] += effect * labels
+            values.append(as_number(attempt(weights, labels), what, advice))
+        return sum(values) / draws
 
-    weights = logits(kernel).sigmoid()
-    mistakes = {
-        "You returned the weights: multiply x by them.": (weights, weights[..., 0, 0]),
-        "The sigmoid is missing: weights must lie between 0 and 1.": x * logits(kernel),
-        "Do not flip the kernel.": x * logits(kernel.flip(0)).sigmoid(),
-        "You squeezed with the maximum of each map: take its mean.": (
-            x * logits(kernel, x.amax(dim=(2, 3))).sigmoid()
-        ),
-        "Channels compete in a softmax: use sigmoid.": x * logits(kernel).softmax(1),
-    }
-    got = attempt(x.clone(), kernel.clone())
-    require_close(got, x * weights, "The scaled map", mistakes)
-    longer = torch.tensor([0.3, -0.2, 1.0, 0.7, -0.5])
-    what = "With a kernel of 5 taps, the scaled map"
-    got = attempt(x.clone(), longer.clone())
-    require_close(got, x * logits(longer).sigmoid(), what)
+    of_noise, of_effect = mean_of(0.0, 100, seed=7), mean_of(2.0, 20, seed=8)
+    lead = f"On pure noise your mean over 100 draws is {of_noise:+.2f}, it should be 0."
+    require(
+        of_noise < 0.25,
+        f"{lead} You still measure on the images that chose the channel: choose on one "
+        "half, measure on the other.",
+    )
+    require(
+        abs(of_noise) < 0.1,
+        f"{lead} Return the difference with its sign: noise is negative half the time.",
+    )
+    require(
+        abs(of_effect - 2) < 0.2,
+        f"Where one channel differs by 2, yours is {of_effect:+.2f} on average; it "
+        "should be 2. Choose the channel with the largest difference, group 1 minus "
+        "group 0, and measure that one.",
+    )
     return (
-        f"Right. It has {len(kernel)} parameters, whatever the number of channels, but "
-        "channels that are neighbours by accident now depend on each other."
+        f"Right: {of_noise:+.2f} on noise, and {of_effect:+.2f} where the difference "
+        "is 2. Half of the images choose, the other half measures."
+    )
+
+
+@question
+def attention_strength(accuracies) -> str:
+    """`{t: accuracy in %}` for t = 0, 0.5, 1, 1.5, 2 times the attention's changes."""
+    strengths = (0, 0.5, 1, 1.5, 2)
+    wanted = "Give a dict from each of 0, 0.5, 1, 1.5 and 2 to an accuracy in %"
+    if not isinstance(accuracies, dict) or set(accuracies) != set(strengths):
+        raise Wrong(f"{wanted}, not {named(accuracies)}.")
+    values = [
+        as_number(accuracies[t], f"The accuracy for t = {t}", "Use float(…) in %.")
+        for t in strengths
+    ]
+    require(
+        all(0 <= value <= 100 for value in values),
+        f"{wanted}; it must lie between 0 and 100.",
+    )
+    require(max(values) > 1, f"{wanted}: yours must be shares, multiply by 100.")
+    require(
+        len(set(values)) > 1,
+        "All accuracies are the same: the weights should depend on t.",
+    )
+    require(
+        values[2] > 50,
+        f"With t = 1 the network is as trained, so its accuracy should be that of "
+        f"section 6, yours is {values[2]:.1f} %.",
+    )
+    require(
+        values[2] > values[0],
+        f"Without looking at the image (t = 0) the accuracy should be lower than as "
+        f"trained (t = 1), yours is {values[0]:.1f} % against {values[2]:.1f} %. Is t "
+        "in front of the image's own change, (s - mean)?",
+    )
+    best = strengths[values.index(max(values))]
+    return (
+        f"Right: {values[0]:.2f} % without looking, {values[2]:.2f} % as trained, "
+        f"{values[4]:.2f} % with twice the change; your best is t = {best}. The layers "
+        "behind the attention have only ever seen t = 1."
     )
 
 

@@ -1,4 +1,4 @@
-"""Self-checks of notebook 02: output size, convolution, dropout, folded batch norm."""
+"""Self-checks of notebook 02: sizes, learning rates, dropout, folded batch norm."""
 
 import copy
 
@@ -7,76 +7,102 @@ from torch import nn
 
 from cifar_helpers.checks.framework import (
     as_items,
+    as_number,
     as_tensor,
-    as_whole_number,
     exercise,
+    named,
+    question,
     require,
     require_close,
 )
 
 
-@exercise
-def conv_output_size(output_size) -> str:
-    """`output_size(size, kernel, stride, padding)`: places that a kernel can take."""
-    cases = ((32, 3, 1, 0), (32, 3, 1, 1), (32, 3, 2, 1), (7, 3, 2, 0), (33, 5, 3, 2))
-    for size, kernel, stride, padding in cases:
-        call = f"output_size({size}, {kernel}, {stride}, {padding})"
-        advice = "Half a step is no step: divide with //, which rounds down."
-        got = as_whole_number(output_size(size, kernel, stride, padding), call, advice)
-        wanted = len(range(0, size + 2 * padding - kernel + 1, stride))
-
-        def places(rows, size=size, kernel=kernel, stride=stride):
-            return (size + rows - kernel) // stride + 1
-
-        mistakes = {
-            "Padding is added on both sides: use twice the padding.": places(padding),
-            "You counted the steps: the place at the start is missing.": wanted - 1,
-            "Without padding? The kernel slides over its 2 p rows, too.": places(0),
-            "You rounded up: a place that hangs over the edge does not count.": (
-                wanted + bool((size + 2 * padding - kernel) % stride)
-            ),
-        }
-        require_close(got, wanted, call, mistakes)
+@question
+def image_through_layers(answers) -> str:
+    """(side, parameters, multiply-adds) of two convolutions, each with batch norm."""
+    wanted = "Give three numbers, (side, parameters, multiply-adds)"
+    side, parameters, multiply_adds = as_items(answers, 3, wanted)
+    mistakes = {
+        "Padding is added on both sides: use twice the padding.": 13,
+        "You counted the steps: the place at the start is missing.": (13, 12),
+        "Without padding a 3 x 3 kernel loses a pixel on each side.": 16,
+        "This is the side before the second convolution loses its border.": 15,
+    }
+    require_close(side, 14, "The side", mistakes)
+    first, second = 4 * 4 * 3 * 24, 3 * 3 * 24 * 48
+    norms = 2 * 24 + 2 * 48
+    mistakes = {
+        "The batch normalizations are missing: two for each channel.": first + second,
+        "A batch normalization has two parameters for each channel.": (
+            first + second + norms // 2
+        ),
+        "The convolutions have no bias.": first + second + norms + 24 + 48,
+        "The first kernel is 4 x 4.": 9 * 3 * 24 + second + norms,
+        "Each output channel has a kernel for every input channel.": (
+            16 * 24 + 9 * 48 + norms
+        ),
+    }
+    require_close(parameters, first + second + norms, "The parameters", mistakes)
+    right = 16**2 * first + 14**2 * second
+    mistakes = {
+        "Count a multiply-add once: this is twice as many.": 2 * right,
+        "A weight is used once at every place of the OUTPUT, here you took the input's "
+        "places.": 32**2 * first + 16**2 * second,
+        "The second map has 14 x 14 places.": 16**2 * (first + second),
+        "A weight is used at every place: times the side squared.": (
+            first + second,
+            16 * first + 14 * second,
+        ),
+    }
+    require_close(multiply_adds, right, "The multiply-adds", mistakes)
     return (
-        "Right. With stride 1, a padding of (kernel - 1) / 2 keeps the size, which is "
-        "why odd kernels are so popular."
+        "Right. The second layer has nine times the weights of the first and does "
+        "seven times its work: places count as well as channels."
     )
 
 
-@exercise
-def convolution(convolve) -> str:
-    """`convolve(image, weight, stride, padding)`, as `nn.Conv2d` computes it.
+EXPECTATIONS = ("plain", "normalized", "both", "neither")
 
-    Takes (C_in, H, W) and (C_out, C_in, k, k), returns (C_out, H', W').
+
+@question
+def larger_steps(result) -> str:
+    """Accuracies in percent at two learning rates, without and with normalization.
+
+    Takes (expected, plain at 0.05, plain at 1.0, normalized at 0.05, at 1.0).
     """
-    generator = torch.Generator().manual_seed(2)
-    image = torch.rand(2, 8, 7, generator=generator)
-    weight = torch.randn(4, 2, 3, 3, generator=generator)
-    conv2d = nn.functional.conv2d
-    for s, p in ((1, 0), (2, 0), (1, 1), (2, 1)):  # stride, padding
-        wanted = conv2d(image, weight, None, s, p)
-        mistakes = {
-            "Your kernel is turned by 180°: nn.Conv2d does not turn it.": (
-                conv2d(image, weight.flip(2, 3), None, s, p)
-            ),
-            "Its rows and columns are swapped.": conv2d(image, weight.mT, None, s, p),
-            "Only the first input channel counts: add up all of them.": (
-                conv2d(image[:1], weight[:, :1], None, s, p)
-            ),
-            "You averaged over the input channels: add them up.": wanted / 2,
-            "The stride has no effect.": conv2d(image, weight, None, 1, p),
-            "The padding has no effect.": conv2d(image, weight, None, s, 0),
-        }
-        got = convolve(image.clone(), weight.clone(), s, p)
-        what = f"With stride {s} and padding {p}, the output"
-        require_close(got, wanted, what, mistakes)
-    larger = torch.randn(3, 2, 5, 5, generator=generator)
-    wanted = conv2d(image, larger, stride=3, padding=2)
-    what = "With a 5 x 5 kernel, stride 3 and padding 2, the output"
-    require_close(convolve(image, larger, 3, 2), wanted, what)
+    wanted = "Give five things, (expected, *plain, *normalized)"
+    expected, *accuracies = as_items(result, 5, wanted)
+    require(
+        isinstance(expected, str) and expected in EXPECTATIONS,
+        f"What you expected should be one of {EXPECTATIONS}, not {named(expected)}.",
+    )
+    for accuracy in accuracies:
+        percent = as_number(accuracy, "An accuracy", "Give it in percent.")
+        require(
+            5 <= percent <= 100,
+            f"An accuracy of {percent:.4g} % should not occur: guessing gives 10. Give "
+            "percent, not a fraction.",
+        )
+    plain, plain_fast, normalized, normalized_fast = map(float, accuracies)
+    require(
+        normalized > plain,
+        "At the small rate the normalized stack should be ahead. Did you swap the two?",
+    )
+    require(
+        plain_fast < 15,
+        f"At the rate 1.0 the plain stack should not learn, yours reached "
+        f"{plain_fast:.1f} %. Did you make a new stack and pass rate=1.0?",
+    )
+    require(
+        normalized_fast > plain_fast + 3,
+        f"At the rate 1.0 the normalized stack should still learn, yours reached "
+        f"{normalized_fast:.1f} %. Did you make a new one for each rate?",
+    )
+    held = "as you expected" if expected == "normalized" else f'not "{expected}"'
     return (
-        "Right. You have written the heart of every network of this series; the "
-        "library does the same, only faster."
+        f"Right, {held}: at twenty times the rate only the normalized stack learns. "
+        "Behind a normalization the scale of the weights does not matter, so that too "
+        "large a step does less harm."
     )
 
 

@@ -1,13 +1,16 @@
-"""Self-checks of notebook 06: doubling a map, starts without blocks, as identity."""
+"""Self-checks of notebook 06: sizes, weaker blocks, starts as identity, a shortcut."""
 
 import torch
 
 from cifar_helpers.blocks import DepthwiseSeparableConv
 from cifar_helpers.checks.framework import (
     NotYet,
+    as_items,
+    as_number,
     as_whole_numbers,
     exercise,
     exercise_in_place,
+    question,
     require,
     require_close,
 )
@@ -39,55 +42,68 @@ def doubling_padding(attempt) -> str:
     )
 
 
-@exercise_in_place
-def start_without_blocks(attempt) -> str:
-    """`attempt(deconv)`: make all taps of each (in, out) pair equal, in place.
+@question
+def weaker_blocks(attempt) -> str:
+    """`attempt`: first / last gradient norm from He's start, with scale 1 and 0.25.
 
-    Changes `deconv.weight` (in, out, s, s); different pairs stay different.
+    Sixteen blocks with shortcuts and without batch normalization.
     """
-    layer = torch.nn.ConvTranspose2d(5, 6, 4, stride=4, bias=False)
-    generator = torch.Generator().manual_seed(7)
-    with torch.no_grad():
-        layer.weight.copy_(torch.randn(layer.weight.shape, generator=generator))
-    old = layer.weight.detach().clone()  # (in, out, 4, 4)
-    returned = attempt(layer)
-    new = layer.state_dict().get("weight", old[:0]).cpu().float()
-    if returned is None and torch.equal(new, old):
-        raise NotYet
-    require(
-        new.shape == old.shape,
-        f"The weight must keep its shape {tuple(old.shape)}, now it is "
-        f"{tuple(new.shape)}: copy the mean back to all taps.",
+    wanted = "Give two numbers, (ratio with scale=1, ratio with scale=0.25)"
+    full, weak = (
+        as_number(item, f"{wanted}: each") for item in as_items(attempt, 2, wanted)
     )
     require(
-        not torch.equal(new, old),
-        "The layer is unchanged: you should write into it, under torch.no_grad(), with "
-        "deconv.weight.copy_(…).",
+        min(full, weak) > 0,
+        f"Norms are positive, so each ratio should be as well, not {full:g}, {weak:g}.",
     )
     require(
-        isinstance(layer.weight, torch.nn.Parameter) and layer.weight.requires_grad,
-        "The weight learns no more: change it in place and keep the parameter.",
-    )
-    spread = new.std(dim=(2, 3)).max()
-    by_pair = new.mean(dim=(2, 3))  # (in, out)
-    require(
-        bool(by_pair.std() > 1e-3),
-        "All pairs of channels have the same weight now: take the mean over the "
-        "kernel's dimensions 2 and 3 only.",
+        not (weak > 30 and full < 10),
+        "The order should be scale=1 first, then scale=0.25.",
     )
     require(
-        bool(min(by_pair.std(dim=0).min(), by_pair.std(dim=1).min()) > 1e-3),
-        "You averaged over channels, too: each pair of input and output channel keeps "
-        "a value of its own.",
+        full > 30,
+        f"With scale=1 the ratio should be some hundreds, yours is {full:.3g}: from "
+        "He's start, without batch norm, with shortcuts, first over last?",
     )
     require(
-        bool(spread < 1e-5),
-        f"Within one pair the taps still differ, with a standard deviation of "
-        f"{spread:.2g}: the painted tile is not flat.",
+        0.1 < weak < 10,
+        f"With scale=0.25 the ratio should be near 1, yours is {weak:.3g}: did `scale` "
+        "reach make_stack, with the same start, norm and shortcut?",
     )
     return (
-        "Right: a constant image stays constant. The gradients of the taps differ, so "
-        "training can give each its own value."
+        f"Right: {full / weak:,.0f} times less. Sixteen blocks that add a sixteenth of "
+        "the variance each no longer explode. Batch normalization weakens f by itself, "
+        "the deeper the block the more (De & Smith 2020)."
+    )
+
+
+@exercise
+def residual_block(attempt) -> str:
+    """`attempt(x, f)`: x + f(x), also where f works in place on what it gets."""
+
+    def in_place(x):
+        return x.relu_().mul(0.5)
+
+    cases = {
+        "an f that begins with an in-place ReLU": in_place,
+        "an f that adds in place": lambda x: x.add_(1),
+        "an f that leaves its input as it is": lambda x: x.sigmoid(),
+    }
+    x = torch.linspace(-2, 1.75, 16).reshape(1, 1, 4, 4)
+    for what, f in cases.items():
+        inside, clean = x.clone(), f(x.clone())
+        changed = f(inside)
+        mistakes = {
+            "The shortcut is missing: add x.": clean,
+            "Only the shortcut is there: add f(x).": x,
+            "The shortcut carries what f has left of x: f changes its input in place. "
+            "Give it a copy, x.clone().": inside + changed,
+        }
+        got = attempt(x.clone(), f)
+        require_close(got, x + clean, f"With {what}, the result", mistakes)
+    return (
+        "Right. An in-place layer saves memory and is safe only if nobody else reads "
+        "its input; a shortcut does."
     )
 
 

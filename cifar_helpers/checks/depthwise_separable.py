@@ -1,52 +1,19 @@
-"""Self-checks of notebook 03: costs of a separable layer, and the nearest one."""
+"""Self-checks of notebook 03: width for a budget, the nearest layer, a folded norm."""
 
 import torch
 
 from cifar_helpers.checks.framework import (
+    Wrong,
     as_items,
+    as_number,
     as_tensor,
     exercise,
+    named,
+    question,
     reject_mistakes,
     require,
     require_close,
 )
-
-
-@exercise
-def separable_cost(cost) -> str:
-    """`cost(c_in, c_out, kernel, height, width)`: (parameters, multiply_adds)."""
-    for c_in, c_out, k, height, width in ((32, 64, 3, 32, 32), (5, 7, 5, 8, 6)):
-        result = cost(c_in, c_out, k, height, width)
-        pair = "Return two whole numbers, (parameters, multiply_adds)"
-        parameters, multiply_adds = as_items(result, 2, pair)
-        depthwise, pointwise, hw = k * k * c_in, c_in * c_out, height * width
-        wanted = depthwise + pointwise
-        mistakes = {
-            "That is a standard convolution. The depthwise half has one kernel for "
-            "each input channel.": k * k * c_in * c_out,
-            "The depthwise half is right, the pointwise half is missing.": depthwise,
-            "The pointwise half is right, the depthwise half is missing.": pointwise,
-            "The depthwise half has one kernel for each input channel, not for each "
-            "output channel.": k * k * c_out + pointwise,
-            "The pointwise kernels are 1 x 1: no k.": depthwise + k * k * pointwise,
-            "The halves follow each other: add them up.": depthwise * pointwise,
-            "A kernel has k rows and k columns: k * k weights.": k * c_in + pointwise,
-            "You added biases: there are none.": wanted + c_in + c_out,
-        }
-        call = f"for ({c_in}, {c_out}, {k}, {height}, {width})"
-        require_close(parameters, wanted, f"Parameters {call}", mistakes)
-        mistakes = {
-            "Every weight is used at every place: multiply by height * width.": wanted,
-            "The depthwise half too is applied everywhere.": depthwise + pointwise * hw,
-            "The pointwise half too is applied everywhere.": depthwise * hw + pointwise,
-            "Count a multiply-add as one.": 2 * wanted * hw,
-        }
-        require_close(multiply_adds, wanted * hw, f"Multiply-adds {call}", mistakes)
-    return (
-        "Right. With many channels nearly all of it is the pointwise half: a larger "
-        "depthwise kernel is almost free, which is why 5 x 5 and 7 x 7 are popular "
-        "there."
-    )
 
 
 @exercise
@@ -118,4 +85,90 @@ def nearest_separable(factorize) -> str:
     return (
         "Right. Stack the second singular vectors on top and you have a depth "
         "multiplier of 2; this is how trained networks are taken apart after the fact."
+    )
+
+
+@exercise
+def fold_norm(attempt) -> str:
+    """`attempt(pointwise_weight, norm)`: (weight, bias) that need no normalization.
+
+    Takes (C_out, C_in, 1, 1) and an `nn.BatchNorm2d(C_in)` in evaluation mode, returns
+    (C_out, C_in, 1, 1) and (C_out,).
+    """
+    for c_out, c_in in ((5, 3), (4, 6)):
+        generator = torch.Generator().manual_seed(c_in)
+        pointwise = torch.randn(c_out, c_in, 1, 1, generator=generator)
+        norm = torch.nn.BatchNorm2d(c_in).eval()
+        for values in (norm.running_mean, norm.weight.data, norm.bias.data):
+            values.copy_(torch.randn(c_in, generator=generator))
+        norm.running_var.copy_(torch.rand(c_in, generator=generator) + 0.5)
+        pair = "Return two tensors, (weight, bias)"
+        weight, bias = as_items(attempt(pointwise.clone(), norm), 2, pair)
+        weight = as_tensor(weight, "weight", (c_out, c_in, 1, 1))
+        bias = as_tensor(bias, "bias", (c_out,))
+
+        matrix = pointwise[:, :, 0, 0]  # (c_out, c_in)
+        with torch.no_grad():
+            scale = norm.weight / (norm.running_var + norm.eps).sqrt()  # (c_in,)
+            shift = norm.bias - scale * norm.running_mean  # (c_in,)
+            mistakes = {
+                "The root is missing: divide by the standard deviation.": (
+                    pointwise * (norm.weight / norm.running_var)[:, None, None]
+                ),
+                "gamma is missing: it multiplies what was divided by the standard "
+                "deviation.": pointwise * (scale / norm.weight)[:, None, None],
+                "The weights are still those of the pointwise half.": pointwise,
+            }
+            wanted = pointwise * scale[:, None, None]
+            require_close(weight, wanted, "weight", mistakes)
+            mistakes = {
+                "The running mean is scaled, too: norm(x) = scale * x + (beta - scale "
+                "* mean).": matrix @ (norm.bias - norm.running_mean),
+                "The running mean is missing.": matrix @ norm.bias,
+                "beta is missing.": matrix @ (-scale * norm.running_mean),
+                "What is left of beta has already been multiplied by the scale.": (
+                    matrix * scale
+                )
+                @ shift,
+            }
+            require_close(bias, matrix @ shift, "bias", mistakes)
+    return (
+        "Right. After training, a normalization in front of a convolution without "
+        "padding costs nothing: it disappears in weights and a bias."
+    )
+
+
+@question
+def separable_by_layer(accuracies) -> str:
+    """`{name: accuracy in %}`: the baseline with one layer made separable at a time."""
+    names = (
+        "initial.conv",
+        "dilated_far.merge.0",
+        "deconvolution.down.0",
+        "deconvolution.refine.0",
+    )
+    wanted = f"Give a dict from each of the layers {', '.join(names)} to an accuracy"
+    if not isinstance(accuracies, dict) or set(accuracies) != set(names):
+        raise Wrong(f"{wanted}, not {named(accuracies)}.")
+    values = {n: as_number(accuracies[n], f"The accuracy for {n}") for n in names}
+    require(
+        all(0 <= value <= 100 for value in values.values()),
+        f"{wanted} in %; it must lie between 0 and 100.",
+    )
+    require(max(values.values()) > 1, f"{wanted} in %: yours must be times 100.")
+    first, second, *_ = values.values()
+    require(
+        first < 40,
+        "With one filter for each colour the initial convolution should lose most of "
+        f"what it does, yours still gives {first:.1f} %. Is the kernel replaced?",
+    )
+    require(
+        second > first + 10,
+        f"{names[1]} should lose much less than the initial convolution, yours gives "
+        f"{second:.1f} %. Give each layer its own kernel back before the next.",
+    )
+    return (
+        f"Right: the smallest layer bears it worst ({first:.1f} %). Its three colours "
+        "are seen by many outputs, each in its own way, and one filter a colour leaves "
+        "none of that."
     )

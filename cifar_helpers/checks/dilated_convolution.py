@@ -1,11 +1,14 @@
-"""Self-checks of notebook 04: dilation from shifts, without holes, with live taps."""
+"""Self-checks of notebook 04: dilation from shifts, without holes, on sub-grids."""
 
 import torch
 
 from cifar_helpers.checks.framework import (
+    Wrong,
+    as_number,
     as_tensor,
     as_whole_numbers,
     exercise,
+    named,
     question,
     require,
     require_close,
@@ -42,7 +45,7 @@ def dilated_convolution(attempt) -> str:
         require_close(got, run(), what, mistakes)
     return (
         "Right: nine multiplications per pixel and channel, whatever the dilation. "
-        "Where a tap only ever reads padding, you could skip it: see section 6."
+        "Where a tap only ever reads padding, you could skip it: see the appendix."
     )
 
 
@@ -76,24 +79,94 @@ def solid_dilations(dilations) -> str:
 
 
 @exercise
-def live_fraction(attempt) -> str:
-    """`attempt(size, dilation)`: the fraction of taps × positions that see the map."""
-    for size, d in [(32, 1), (32, 4), (8, 4), (32, 16), (32, 18), (16, 16), (8, 12)]:
-        axis = sum(0 <= i + u < size for i in range(size) for u in (-d, 0, d))
-        wanted = (axis / (3 * size)) ** 2
-        free = 1 - d / size  # of an outer tap, if it ever sees the map
-        outer = max(0, free)
+def on_subgrids(attempt) -> str:
+    """`attempt(x, weight, d)`: a dilated convolution on interleaved sub-grids.
+
+    Takes (N, C, H, W), H and W multiples of d, and (C, 1, 3, 3), returns (N, C, H, W).
+    """
+    generator = torch.Generator().manual_seed(1)
+    conv2d = torch.nn.functional.conv2d
+    for size, d in [((8, 8), 1), ((8, 8), 4), ((6, 10), 2), ((9, 6), 3)]:
+        x = torch.randn(2, 3, *size, generator=generator)
+        weight = torch.randn(3, 1, 3, 3, generator=generator)
+        what = f"With dilation {d} on a {size[0]} × {size[1]} map, the output"
+        got = as_tensor(attempt(x.clone(), weight.clone(), d), what, x.shape)
+        blocks = _by_blocks(x, weight, d)
+        split = _interleaved(x, d)
         mistakes = {
-            "Fewer than zero live positions? Use max(0, …).": ((1 + 2 * free) / 3) ** 2,
-            "That is one axis: rows and columns are independent.": axis / (3 * size),
-            "That is an outer tap alone: average over all nine.": (outer**2, outer),
-            "At this share of positions all nine are live.": max(0, 2 * free - 1) ** 2,
-            "That is the number of live taps: divide by nine.": 9 * wanted,
+            "These are square blocks of neighbouring pixels, not interleaved "
+            "sub-grids: in x.reshape(n, c, h // d, d, w // d, d) the factor d comes "
+            "last.": blocks,
+            "The sub-grids are right, but they are put back as blocks side by side.": (
+                conv2d(split, weight, padding=1, groups=3)
+                .view(2, d, d, 3, size[0] // d, size[1] // d)
+                .permute(0, 3, 1, 4, 2, 5)
+                .reshape(x.shape)
+            ),
+            "That is the convolution without dilation.": conv2d(
+                x, weight, padding=1, groups=3
+            ),
         }
-        otherwise = "Count, for one axis, at how many positions each tap is inside."
-        what = f"With dilation {d} on a {size} × {size} map, the live fraction"
-        require_close(attempt(size, d), wanted, what, mistakes, otherwise, 1e-6)
+        wanted = conv2d(x, weight, padding=d, dilation=d, groups=3)
+        require_close(got, wanted, what, mistakes)
     return (
-        "Right. Since both axes multiply, the loss is quick: half the map's width as "
-        "dilation already leaves only (2/3)² = 4/9 of the filter alive."
+        "Right: pixel (i, j) belongs to sub-grid (i % d, j % d), so the factor d of a "
+        "row's number comes last when it is taken apart, and again when it is put "
+        "together."
+    )
+
+
+def _interleaved(x, d):
+    """(N, C, H, W) to its d x d interleaved sub-grids (N d d, C, H / d, W / d)."""
+    n, c, height, width = x.shape
+    x = x.reshape(n, c, height // d, d, width // d, d).permute(0, 3, 5, 1, 2, 4)
+    return x.reshape(n * d * d, c, height // d, width // d)
+
+
+def _by_blocks(x, weight, d):
+    """The broken function of the exercise: blocks instead of sub-grids."""
+    n, c, h, w = x.shape
+    x = x.reshape(n, c, d, h // d, d, w // d).permute(0, 2, 4, 1, 3, 5)
+    x = x.reshape(n * d * d, c, h // d, w // d)
+    x = torch.nn.functional.conv2d(x, weight, padding=1, groups=c)
+    x = x.reshape(n, d, d, c, h // d, w // d)
+    return x.permute(0, 3, 1, 4, 2, 5).reshape(n, c, h, w)
+
+
+@question
+def other_dilations(accuracies) -> str:
+    """`{d: accuracy in %}` of the baseline with the dilation of one layer set to d."""
+    dilations = (1, 2, 4, 8, 16)
+    wanted = "Give a dict from each of 1, 2, 4, 8 and 16 to an accuracy in %"
+    if not isinstance(accuracies, dict) or set(accuracies) != set(dilations):
+        raise Wrong(f"{wanted}, not {named(accuracies)}.")
+    values = {d: as_number(accuracies[d], f"The accuracy for {d}") for d in dilations}
+    require(
+        all(0 <= value <= 100 for value in values.values()),
+        f"{wanted}; it must lie between 0 and 100.",
+    )
+    require(max(values.values()) > 1, f"{wanted}: yours must be multiplied by 100.")
+    require(
+        len(set(values.values())) > 1,
+        "All accuracies are the same. It should be the layer of the network that you "
+        "change, not a copy.",
+    )
+    for d in (1, 16):
+        require(
+            values[4] > values[d],
+            f"With its own dilation, 4, the accuracy should be higher than with {d}, "
+            f"yours is {values[4]:.1f} % against {values[d]:.1f} %. Is it "
+            "dilated_near.far, the padding equal to the dilation, and the model in "
+            "evaluation mode?",
+        )
+    require(
+        min(values.values()) > 50,
+        f"The accuracy should not fall to {min(values.values()):.1f} %: with the wrong "
+        "padding the map changes its size.",
+    )
+    return (
+        f"Right: {values[4]:.1f} % with the trained dilation, {values[1]:.1f} % with "
+        f"1 and {values[16]:.1f} % with 16. The shortcut around the layer carries most "
+        "of the answer; the layer adds a correction that is right for its distance "
+        "alone."
     )

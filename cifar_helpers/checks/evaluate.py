@@ -1,18 +1,59 @@
-"""Self-checks of notebook 11: precision and recall, calibration, false alarms."""
+"""Self-checks of notebook 11: the matrix, averages, pairs of images, being sure."""
 
 import torch
+from torch import Tensor
 
 from cifar_helpers.checks.framework import (
-    Wrong,
     as_items,
+    as_number,
     as_tensor,
-    as_whole_number,
     exercise,
     question,
     reject_mistakes,
     require,
     require_close,
 )
+from cifar_helpers.intervals import paired_interval
+
+CAT = 3
+RARE = 0.01  # share of cats among the images of exercise 4
+
+
+@exercise
+def count_confusions(count) -> str:
+    """`count(labels, predicted, classes)`: the matrix (classes, classes) of counts.
+
+    Rows are true classes, columns predicted ones; labels and predictions are int64.
+    """
+    cases = (
+        ([0, 0, 0, 1, 2, 2, 2, 2], [0, 1, 1, 1, 0, 2, 2, 1], 3),
+        ([1, 1, 0, 1, 0, 1], [0, 0, 0, 1, 3, 3], 4),
+    )
+    for labels, predicted, classes in cases:
+        wanted = torch.zeros(classes, classes, dtype=torch.double)
+        for true, said in zip(labels, predicted, strict=True):
+            wanted[true, said] += 1
+        mistakes = {
+            "Rows and columns are swapped: the first index is the true class.": (
+                wanted.T
+            ),
+            "Each cell was counted once only: `matrix[labels, predicted] += 1` adds to "
+            "a cell once, however often its index occurs.": (
+                (wanted > 0).double(),
+                (wanted.T > 0).double(),
+            ),
+            "Count images, do not divide by them.": (
+                wanted / wanted.sum(),
+                wanted / wanted.sum(1, keepdim=True).clamp(min=1),
+            ),
+        }
+        what = f"For the labels {labels} and the predictions {predicted} the matrix"
+        got = count(torch.tensor(labels), torch.tensor(predicted), classes)
+        require_close(got, wanted, what, mistakes)
+    return (
+        "Right. The test that finds this bug costs one line: the sums of the rows are "
+        "the numbers of images of each class, which are known beforehand."
+    )
 
 
 @exercise
@@ -54,78 +95,169 @@ def precision_and_recall(measure) -> str:
     )
 
 
-@exercise
-def calibration_error(expected_error) -> str:
-    """`expected_error(confidence, accuracy, count)`: the ECE in percent.
+@question
+def always_no(attempt) -> str:
+    """(accuracy, balanced accuracy, kappa) of "no" for 950 images of no and 50 of yes.
 
-    Takes three tensors (bins,): mean confidence, accuracy, number of images.
+    The first two in percent.
     """
-    cases = (
-        ([0.55, 0.75, 0.95], [0.50, 0.80, 0.90], [100, 300, 600]),
-        ([0.3, 0.9], [0.6, 0.9], [10, 990]),
-        ([0.2, 0.5, 0.8], [0.1, 0.6, 0.8], [50, 50, 100]),
+    names = ("The accuracy in percent", "The balanced accuracy in percent", "Kappa")
+    words = "Give three numbers, (accuracy, balanced accuracy, kappa)"
+    got = as_items(attempt, 3, words)
+    mistakes = (
+        {"That is a fraction: give percent.": 0.95},
+        {
+            "That is a fraction: give percent.": 0.5,
+            "The recall of yes is 0: average it with that of no.": (95.0, 100.0),
+            "Each class counts the same, however many images it has.": 47.5,
+        },
+        {
+            "The same totals by blind answers: no is said always, and right in 95 % of "
+            "the cases.": (0.95, 0.9, 0.5),
+        },
     )
-    for rows in cases:
-        confidence, accuracy, count = (torch.tensor(row).double() for row in rows)
-        gap, share = accuracy - confidence, count / count.sum()
-        wanted = 100 * float((share * gap.abs()).sum())
-        balance = (share * gap).sum()
-        mistakes = {
-            "Gaps of opposite sign cancel: first take absolute values.": 100 * balance,
-            "Gaps of opposite sign cancel: take the absolute value of each gap, not of "
-            "the sum.": 100 * balance.abs(),
-            "A bin counts by its images: use count / total.": 100 * gap.abs().mean(),
-            "Divide by the number of images.": (
-                (count * gap.abs()).sum(),
-                100 * (count * gap.abs()).sum(),
-            ),
-            "That is a fraction: give percent.": wanted / 100,
-            "Take the absolute gap, not its square.": 100 * (share * gap**2).sum(),
-            "That is the largest gap: take the mean gap.": 100 * gap.abs().max(),
-        }
-        what = (
-            f"For confidence {rows[0]}, accuracy {rows[1]} and {rows[2]} images the "
-            "error in percent"
-        )
-        otherwise = "It is the mean gap, weighted by images."
-        got = expected_error(confidence, accuracy, count)
-        require_close(got, wanted, what, mistakes, otherwise)
+    for value, name, wanted, known in zip(
+        got, names, (95.0, 50.0, 0.0), mistakes, strict=True
+    ):
+        as_number(value, name)
+        require_close(value, wanted, name, known, tolerance=1e-3)
     return (
-        "Right. The second test has a bin that is off by 30 points and an error of "
-        "only 0.3 %: ten images weigh little. Look at the diagram, not only at the "
-        "number."
+        "Right. Who reports 95 % without the shares of the classes has said nothing; "
+        "the other two show that no image was looked at."
     )
 
 
 @question
-def most_false_alarms(attempt) -> str:
-    """(matrix, class number): the class that others are most often taken for.
+def rare_class(attempt) -> str:
+    """(matrix, precision in percent): the precision for cats where 1 % are cats.
 
-    `matrix` (classes, classes) counts images: rows are true classes, columns predicted.
+    `matrix` (classes, classes) counts images: rows are true classes, columns
+    predicted; cats are class 3.
     """
-    matrix, index = as_items(attempt, 2, "Give the pair (matrix, class number)")
+    wanted_words = "Give the pair (matrix, precision in percent)"
+    matrix, precision = as_items(attempt, 2, wanted_words)
     counts = as_tensor(matrix, "The matrix")
-    classes = len(counts) if counts.ndim else 0
     require(
-        counts.shape == (classes, classes) and classes > 0,
+        counts.ndim == 2 and counts.shape[0] == counts.shape[1] > CAT,
         "The matrix should have one row and one column for each class.",
     )
-    index = as_whole_number(index, f"The number of a class, 0 to {classes - 1},")
-    require(
-        0 <= index < classes,
-        f"Give the number of a class, 0 to {classes - 1}, not {index}.",
+    cats, others = counts[CAT].sum(), counts.sum() - counts[CAT].sum()
+    right, called = counts[CAT, CAT], counts[:, CAT].sum()
+    require(bool(right * others > 0), "The matrix should hold cats and other images.")
+    found, alarms = float(right / cats), float((called - right) / others)
+
+    def percent(found: float, alarms: float, share: float) -> float:
+        return 100 * share * found / (share * found + (1 - share) * alarms)
+
+    wanted = percent(found, alarms, RARE)
+    mistakes = {
+        "That is a fraction: give percent.": wanted / 100,
+        "That is the precision on the test set, where one image in ten is a cat.": (
+            100 * float(right / called)
+        ),
+        "That is the recall. It does not depend on how rare cats are; the precision "
+        "does.": 100 * found,
+        "False alarms come from the images that are not cats: divide them by these.": (
+            percent(found, float((called - right) / cats), RARE)
+        ),
+        "All alarms were counted as right: a share of them comes from the 99 % that "
+        "are no cats.": 100 * RARE * found,
+    }
+    as_number(precision, "The precision")
+    what = "The precision in percent where 1 % of the images are cats"
+    otherwise = (
+        "Take 10,000 such images: how many cats are found among the 100, and how many "
+        "false alarms come from the 9,900 others?"
     )
-    called, mistaken = counts.sum(0), counts - counts.diag().diag()
-    alarms, missed = mistaken.sum(0), mistaken.sum(1)
-    if alarms[index] == alarms.max():
-        return (
-            f"Right: {int(alarms[index])} images of other classes were called so. The "
-            "network reaches for this class when in doubt, which lowers its precision."
+    require_close(precision, wanted, what, mistakes, otherwise, tolerance=0.1)
+    return (
+        f"Right: {wanted:.0f} %, for the same network with the same recall and rate of "
+        "false alarms. A precision holds for one share of the class only."
+    )
+
+
+@exercise
+def paired_bootstrap(bootstrap) -> str:
+    """`bootstrap(first, second, draws)`: (low, high) of the lead in points.
+
+    `first` and `second` (N,) of bool: which of the same N images each gets right.
+    """
+    generator = torch.Generator().manual_seed(0)
+    hard = torch.rand(3000, generator=generator) < 0.2
+    slips = torch.rand(2, 3000, generator=generator)
+    first, second = hard.logical_not() & (slips > torch.tensor([[0.02], [0.05]]))
+    value, low, high = paired_interval(first, second)
+    apart = 196 * ((first.double().var() + second.double().var()) / 3000) ** 0.5
+    with torch.random.fork_rng(devices=[]):  # the same draws at every call
+        torch.manual_seed(0)
+        got = bootstrap(first.clone(), second.clone(), 1000)
+    got = as_items(got, 2, "Return two numbers, (low, high)")
+    ends = [as_number(end, "Each end of the interval") for end in got]
+    require(ends[0] <= ends[1], "Return the lower end first.")
+    middle, half = (ends[0] + ends[1]) / 2, (ends[1] - ends[0]) / 2
+    wanted = (high - low) / 2
+    lead = (
+        f"For two networks whose difference is {value:.2f} points the interval should "
+        f"be about {low:.2f} to {high:.2f}, yours is {ends[0]:.2f} to {ends[1]:.2f}."
+    )
+    require(
+        not (abs(100 * middle - value) < 0.3 and half < 0.1),
+        f"{lead} Give points, not fractions.",
+    )
+    require(
+        abs(middle + value) > 0.3,
+        f"{lead} Take the first network minus the second.",
+    )
+    require(
+        abs(half - float(apart)) > 0.15 * float(apart),
+        f"{lead} That is the width for two networks on different images: draw once, "
+        "and take the same images for both.",
+    )
+    require(abs(middle - value) < 0.3 and abs(half - wanted) < 0.15 * wanted, lead)
+    return (
+        f"Right: ± {half:.2f} points where drawing apart gives ± {apart:.2f}. Images "
+        "that are hard for both drop out of the difference."
+    )
+
+
+def risk_area(sure: Tensor, right: Tensor) -> float:
+    """Mean error over all coverages in percent, the surest images answered first."""
+    order = sure.argsort(descending=True, stable=True)
+    wrong = (~right)[order].double()
+    return 100 * float((wrong.cumsum(0) / torch.arange(1, len(wrong) + 1)).mean())
+
+
+@question
+def better_sureness(attempt) -> str:
+    """(log-probabilities, labels, sure): a measure with a smaller area.
+
+    (N, K), (N,) and (N,); `sure` orders the images, the surest first.
+    """
+    words = "Give three things, (log-probabilities, labels, sure)"
+    rows, labels, sure = as_items(attempt, 3, words)
+    rows = as_tensor(rows, "The log-probabilities")
+    require(rows.ndim == 2 and len(rows) > 1, "The log-probabilities should be (N, K).")
+    labels = as_tensor(labels, "The labels", rows.shape[:1])
+    advice = "One number per image: the higher, the surer."
+    sure = as_tensor(sure, "Your measure", rows.shape[:1], advice)
+    right = rows.argmax(1) == labels
+    usual, best = risk_area(rows.amax(1), right), risk_area(right.double(), right)
+    yours, turned = risk_area(sure, right), risk_area(-sure, right)
+    lead = f"The area should become smaller; it is {yours:.2f} %, before {usual:.2f} %."
+    require(usual > best, "The predictions should hold a mistake that can be avoided.")
+    require(
+        yours > best, "Your measure must not look at the labels: no mistake is left."
+    )
+    if yours > usual and turned < usual:
+        reject_mistakes(0, {f"{lead} The sign is wrong: turn it round.": 0})
+    if yours == usual:
+        hint = (
+            "Your order is that of the highest probability itself: look at others, too."
         )
-    reason = f"{int(alarms[index])} false alarms are not the most."
-    if missed[index] == missed.max():
-        reason = "That class is missed most often: you summed rows. Sum the columns."
-    elif called[index] == called.max():
-        reason = "That class is called most often, rightly or not: leave out the "
-        reason += "diagonal before you add."
-    raise Wrong(f"Not class {index}. {reason}")
+        require(False, f"{lead} {hint}")
+    require(yours < usual, lead)
+    return (
+        f"Right: the area falls from {usual:.2f} to {yours:.2f} %. The answers are the "
+        "same; only their order has changed. (You chose it on these images: judge it "
+        "on others.)"
+    )

@@ -1,12 +1,16 @@
-"""Self-checks of notebook 01: statistics of the images, error bars, brightness."""
+"""Self-checks of notebook 01: statistics, intervals, scrambled pixels, brightness."""
+
+import math
 
 import torch
 
 from cifar_helpers.checks.framework import (
     as_items,
+    as_number,
     as_tensor,
     exercise,
     named,
+    question,
     require,
     require_close,
 )
@@ -40,33 +44,93 @@ def channel_statistics(attempt) -> str:
     }
     require_close(std, wanted, "The standard deviation", mistakes, tolerance=1e-3)
     return (
-        "Right. Six numbers describe 150 million bytes, and they come from the "
-        "training images alone."
+        "Right. The copied numbers are the mean of the images' own standard "
+        "deviations: they leave out that some images are brighter than others."
     )
 
 
-@exercise
-def images_needed(attempt) -> str:
-    """`attempt(accuracy_percent, half_width_percent)`: images for a 95 % error bar."""
-    for accuracy, half_width in ((90.0, 0.25), (90.0, 0.5), (50.0, 1.0), (86.5, 0.67)):
-        p, half = accuracy / 100, half_width / 100
-        wanted = 1.96**2 * p * (1 - p) / half**2
-        mistakes = {
-            "The 1.96 is missing, or not squared.": (wanted / 1.96**2, wanted / 1.96),
-            "half_width_percent is in percent, p in fractions: divide both by 100.": (
-                wanted / 100**2,
-                wanted / 100,
-                wanted * 100,
-            ),
-            "half_width_percent must be squared.": wanted * half,
-            "p (1 - p) stands under the root already.": wanted / (p * (1 - p)) ** 0.5,
-        }
-        call = f"images_needed({accuracy}, {half_width})"
-        got = attempt(accuracy, half_width)
-        require_close(got, wanted, call, mistakes, tolerance=1e-3 * wanted)
+@question
+def paired_half_widths(widths) -> str:
+    """Half widths of a difference's interval: (same images, different images)."""
+    wanted = "Give two numbers of points, (same images, different images)"
+    paired, unpaired = as_items(widths, 2, wanted)
+    images, only_a, only_b = 10_000, 0.036, 0.029  # shares of the images
+    difference = only_a - only_b
+    spread = only_a + only_b
+    right = 196 * math.sqrt((spread - difference**2) / images)  # points
+    errors = [196 * math.sqrt(p * (1 - p) / images) for p in (0.916, 0.909)]
+    mistakes = {
+        "The 1.96 is missing.": right / 1.96,
+        "Add the shares of the images on which only one is right, a + b, before you "
+        "subtract (a - b)².": 196 * math.sqrt((difference - difference**2) / images),
+        "Give points, not a fraction: times 100.": right / 100,
+        "The root is missing.": 196 * (spread - difference**2) / images,
+        "This is the value for different images.": math.hypot(*errors),
+    }
+    what = "The half width for the same images"
+    require_close(paired, right, what, mistakes, tolerance=0.0035)
+    mistakes = {
+        "The two half widths add like the sides of a right angle: square them, add, "
+        "take the root.": sum(errors),
+        "This is the half width of one accuracy.": tuple(errors),
+        "Add the squares of the half widths; you subtracted them.": math.sqrt(
+            abs(errors[0] ** 2 - errors[1] ** 2)
+        ),
+        "The 1.96 is missing.": math.hypot(*errors) / 1.96,
+        "Give points, not a fraction: times 100.": math.hypot(*errors) / 100,
+    }
+    what = "The half width for different images"
+    require_close(unpaired, math.hypot(*errors), what, mistakes, tolerance=0.0035)
     return (
-        "Right. Half the error bar costs four times the images: CIFAR-10's 10,000 test "
-        "images cannot settle a quarter of a percentage point."
+        "Right. The difference is 0.7 points. On the same images its interval, ±0.5, "
+        "excludes zero; with different images it would be ±0.8, and say nothing."
+    )
+
+
+EXPECTATIONS = ("linear", "network", "both", "neither")
+
+
+@question
+def scrambled_pixels(result) -> str:
+    """Accuracies in percent, before and after the pixels were scrambled.
+
+    Takes (expected, linear before, linear after, network before, network after).
+    """
+    wanted = "Give five things, (expected, *linear, *network)"
+    expected, *accuracies = as_items(result, 5, wanted)
+    require(
+        isinstance(expected, str) and expected in EXPECTATIONS,
+        f"What you expected should be one of {EXPECTATIONS}, not {named(expected)}.",
+    )
+    for accuracy in accuracies:
+        percent = as_number(accuracy, "An accuracy", "Give it in percent.")
+        require(
+            5 <= percent <= 100,
+            f"An accuracy of {percent:.4g} % should not occur: guessing gives 10. Give "
+            "percent, not a fraction.",
+        )
+    before, linear, network_before, network = map(float, accuracies)
+    linear, network = linear - before, network - network_before  # points
+    require(
+        abs(linear) < 5,
+        f"The linear classifier changed by {linear:+.1f} points. It should hardly "
+        "change: a weight moves with its pixel. Did you scramble training and "
+        "validation images in the same order?",
+    )
+    require(
+        network < 0,
+        f"The network changed by {network:+.1f} points; it should have lost. Did you "
+        "train a new one on scrambled images, and count after minus before?",
+    )
+    require(
+        network < linear - 1,
+        "The network should have lost more than the linear classifier. Did you swap "
+        "the two, or judge the old networks?",
+    )
+    held = "as you expected" if expected == "network" else f'not "{expected}"'
+    return (
+        f"Right, {held}: the linear classifier cannot know which pixels are "
+        "neighbours, so it misses nothing; the network's small filters live on it."
     )
 
 

@@ -3,6 +3,8 @@
 import torch
 
 from cifar_helpers.checks.framework import (
+    as_items,
+    as_whole_number,
     as_whole_numbers,
     exercise,
     question,
@@ -34,7 +36,13 @@ def _recurrence_mistakes(layers) -> tuple[dict, dict]:
     flat = "The jump is missing: one step in a deep layer is several pixels."
     plain = "The dilation is missing: the outermost taps lie (k - 1) d apart."
     wide = "A kernel of k taps makes k - 1 steps, not k."
-    sizes, starts = dict.fromkeys((late, flat, plain, wide), 1), {late: 0, flat: 0}
+    spread = (
+        "Padding is counted in units of the layer below, whatever the dilation: the "
+        "dilation does not belong there."
+    )
+    both = f"Two mistakes: {late} {spread}"
+    sizes = dict.fromkeys((late, flat, plain, wide), 1)
+    starts = dict.fromkeys((late, flat, spread, both), 0)
     jump = 1
     for kernel, stride, dilation, padding in layers:
         sizes[late] += (kernel - 1) * dilation * jump * stride
@@ -43,6 +51,8 @@ def _recurrence_mistakes(layers) -> tuple[dict, dict]:
         sizes[wide] += kernel * dilation * jump
         starts[late] -= padding * jump * stride
         starts[flat] -= padding
+        starts[spread] -= padding * dilation * jump
+        starts[both] -= padding * dilation * jump * stride
         jump *= stride
     return sizes, starts
 
@@ -104,16 +114,37 @@ def field_of_a_stack(size_and_jump) -> str:
 
 
 @question
-def gapless_dilations(dilations) -> str:
-    """Three dilations after a plain 3 x 3: unit (16, 16) must see the whole image."""
+def gapless_dilations(experiment) -> str:
+    """(dilations, expected, measured): rows of the image that unit (16, 16) sees.
+
+    A plain 3 x 3 convolution and three with these dilations must see the whole image.
+    """
+    things = "Give three things, (dilations, expected, measured)"
+    dilations, expected, measured = as_items(experiment, 3, things)
     wanted = "Give three whole numbers of at least 1, such as (2, 4, 8)"
     values = as_whole_numbers(dilations, 3, wanted)
     require(all(1 <= d < 32 for d in values), f"{wanted}, below 32, not {values}.")
+    expected = as_whole_number(expected, "The number of rows that you expect")
+    require(1 <= expected <= 32, "Expect 1 to 32 rows: the image has no more.")
+    measured = as_whole_number(measured, "The number of rows that you measured")
     layers = [torch.nn.Conv2d(1, 1, 3, padding=d, dilation=d) for d in (1, *values)]
     field = receptive_field(torch.nn.Sequential(*layers), (1, 32, 32))[-1]
+    mask = field.mask(16, 16)
     top, bottom, _, _ = field.span(16, 16)
-    rows = field.mask(16, 16).any(dim=1)[top : bottom + 1]  # columns are the same
-    missing = int((~rows).sum())
+    rows = mask.any(dim=1)  # (32,), columns are the same
+    mistakes = {
+        "this is the box, gaps included: count the rows in which the mask has a "
+        "pixel.": bottom - top + 1,
+        "these are pixels: count the rows.": int(mask.sum()),
+    }
+    seen = int(rows.sum())
+    if measured != seen:
+        reject_mistakes(measured, mistakes, f"Measured {measured} is not right:")
+    hint = (
+        f"For {tuple(values)} measured {measured} is not right: did you measure anew?"
+    )
+    require(measured == seen, hint)
+    missing = int((~rows[top : bottom + 1]).sum())
     require(
         missing == 0,
         f"There are gaps: rows {top} to {bottom} are in reach, but {missing} of these "
@@ -131,7 +162,8 @@ def gapless_dilations(dilations) -> str:
         ),
     )
     return (
-        f"Right: dilations {tuple(values)} reach all 1024 pixels without a gap. "
+        f"Right: dilations {tuple(values)} reach all 1024 pixels without a gap; you "
+        f"expected {expected} of 32 rows. "
         "Three layers without the plain one in front could not, whatever their "
         "dilations: three taps three times over make 27 places per axis, fewer than 32."
     )

@@ -1,4 +1,4 @@
-"""Self-checks of notebook 15: gains and their errors, Muon's idea, paired answers."""
+"""Self-checks of notebook 15: small gains, Muon's idea, fair and own comparisons."""
 
 import torch
 
@@ -7,49 +7,32 @@ from cifar_helpers.checks.framework import (
     as_number,
     as_tensor,
     exercise,
+    named,
+    question,
     require,
     require_close,
 )
+from cifar_helpers.intervals import welch_interval
 
 
-@exercise
-def gain_with_error(gain) -> str:
-    """`gain(before, after)`: (difference of means, its standard error).
-
-    Takes the accuracies of the runs, two tensors (runs,), not of the same length.
-    """
-    runs = (
-        (torch.tensor([80.0, 82.0, 81.0]), torch.tensor([83.0, 84.5, 83.5])),
-        (torch.tensor([70.0, 72.0]), torch.tensor([71.0, 75.0, 72.0, 71.5])),
-    )
-    for before, after in runs:
-        result = gain(before.clone(), after.clone())
-        difference, error = as_items(result, 2, "Return two numbers, (gain, error)")
-        wanted = float(after.mean() - before.mean())
-        sign = "The sign: a gain is the mean after minus the mean before."
-        require_close(difference, wanted, "The gain", {sign: -wanted})
-
-        def squares(correction=1, sides=(before, after)):
-            return sum(v.var(correction=correction) / len(v) for v in sides)
-
-        mistakes = {
-            "This is its square; take the root.": squares(),
-            "Few runs: divide by n − 1 inside the variance, as Tensor.var() does by "
-            "itself.": squares(correction=0).sqrt(),
-            "This is the spread of single runs. A mean of n runs spreads less: divide "
-            "each variance by its n.": (before.var() + after.var()).sqrt(),
-            "Errors do not add up; their squares do.": (
-                before.std() / len(before) ** 0.5 + after.std() / len(after) ** 0.5
-            ),
-            "Do not throw the runs together: each side has its own mean.": (
-                torch.cat([before, after]).std()
-            ),
-        }
-        require_close(error, float(squares().sqrt()), "The error", mistakes)
+@question
+def smallest_gain(points) -> str:
+    """The smallest difference of two means of two runs that is clear of zero."""
+    spread, t = 0.85, 2.447
+    what = "The smallest gain"
+    mistakes = {
+        "This is the interval of one mean. Both means are uncertain.": (
+            t * spread / 2**0.5
+        ),
+        "Too wide: the errors of the two means do not add up; their squares do. And a "
+        "mean of two runs spreads less than one run.": t * spread * 2**0.5,
+        "1.96 is for a spread that is known exactly; take Student's t.": 1.96 * spread,
+        "This is one standard error; the interval reaches t of them.": spread,
+    }
+    require_close(points, t * spread, what, mistakes, tolerance=0.02)
     return (
-        "Right. Squares of errors add up, their roots do not. With two or three runs "
-        "the spread itself is known badly: read twice the error as the least to ask "
-        "for, not as a proof."
+        "Right: t · s · √(1/2 + 1/2) is just t · s, 2.08 points. Steps of half a point "
+        "need about twenty times as many runs."
     )
 
 
@@ -87,33 +70,79 @@ def nearest_orthogonal(nearest) -> str:
     )
 
 
-@exercise
-def fixed_and_broken(compare) -> str:
-    """`compare(before, after)`: (fixed, broken, z) of two networks' answers.
-
-    Takes two tensors (N,) of True for right answers.
-    """
-    patterns = (("1100110010", "1011110111"), ("0101", "0110"), ("11100", "10000"))
-    for texts in patterns:
-        before, after = (torch.tensor([c == "1" for c in text]) for text in texts)
-        result = compare(before.clone(), after.clone())
-        got = as_items(result, 3, "Return three numbers, (fixed, broken, z)")
-        fixed, broken = int((after & ~before).sum()), int((before & ~after).sum())
-        counts = [as_number(value, "Each of fixed and broken") for value in got[:2]]
-        require(
-            fixed == broken or counts != [broken, fixed],
-            "You swapped them. Fixed: wrong before and right after.",
-        )
-        require_close(got[0], fixed, "The number of fixed images")
-        require_close(got[1], broken, "The number of broken images")
-        count, difference = fixed + broken, fixed - broken
-        mistakes = {
-            "Divide by the root of fixed + broken.": difference / count,
-            "Images on which both agree say nothing. Only fixed + broken "
-            "count.": difference / len(before) ** 0.5,
-        }
-        require_close(got[2], difference / count**0.5, "z", mistakes)
-    return (
-        "Right. This is McNemar's test without its small correction. Two accuracies "
-        "on the same images are compared by the images on which they differ."
+@question
+def unfair_entries(names) -> str:
+    """The names of the entries that differ and do not belong to the optimizer."""
+    unfair = {"epochs", "crop_padding"}
+    require(
+        isinstance(names, (list, tuple, set, frozenset))
+        and all(isinstance(name, str) for name in names),
+        f"Give a list of names in quotes, not {named(names)}.",
     )
+    got = {name.strip() for name in names}
+    belonging = got & {"optimizer", "learning_rate", "weight_decay"}
+    require(
+        not belonging,
+        f"{', '.join(sorted(belonging))}: the comparison is about the optimizer with "
+        "its own rate and decay, so that may differ.",
+    )
+    alike = ", ".join(sorted(map(repr, got - unfair)))
+    require(not alike, f"{alike} should not be there: no entry of that name differs.")
+    missing = len(unfair - got)
+    require(not missing, f"There should be {missing} more.")
+    return (
+        "Right. One epoch more and milder crops: each may be worth as much as what "
+        "was to be measured, and nobody can take them apart afterwards."
+    )
+
+
+@question
+def own_change(result) -> str:
+    """(expected, before, after): a word and two lists of three accuracies."""
+    expected, *lists = as_items(result, 3, "Give (expected, before, after)")
+    words = ("higher", "lower", "the same")
+    require(
+        isinstance(expected, str) and expected in words,
+        f"expected should be one of {words}, not {named(expected)}.",
+    )
+    before, after = (
+        _accuracies(values, name)
+        for values, name in zip(lists, ("before", "after"), strict=True)
+    )
+    require(
+        before != after,
+        "before and after are the same numbers: change one entry of the recipe.",
+    )
+    gain, half = welch_interval(after, before)
+    found = "the same" if abs(gain) <= half else "higher" if gain > 0 else "lower"
+    shown = f"{gain:+.1f} points, {gain - half:+.1f} to {gain + half:+.1f}"
+    if found == "the same":
+        verdict = "these runs do not tell the two apart; that is not yet 'equal'"
+    else:
+        verdict = f"it is {found}, as you expected"
+        if found != expected:
+            verdict = f"it is {found}, and you expected {expected}"
+    return f"Measured: {shown} (95 %, Welch): {verdict}."
+
+
+def _accuracies(values, name: str) -> list[float]:
+    """Three per cents, not all the same, as floats."""
+    many = isinstance(values, (list, tuple)) or getattr(values, "ndim", 0) == 1
+    require(
+        many and len(values) == 3,
+        f"{name} should be a list, the accuracies of three runs, not {named(values)}.",
+    )
+    numbers = [as_number(value, f"Each number of {name}") for value in values]
+    require(
+        all(0 <= number <= 100 for number in numbers),
+        f"{name} should be in per cent, from 0 to 100.",
+    )
+    require(
+        max(numbers) > 1,
+        f"{name} looks like shares, not per cents: multiply by 100.",
+    )
+    require(
+        len(set(numbers)) > 1,
+        f"{name} has the same number for every seed: did the seed change?",
+    )
+    return numbers

@@ -1,148 +1,235 @@
-"""Self-checks of notebook 10: schedule, label smoothing, average of the weights."""
-
-import math
+"""Self-checks of notebook 10: a repaired loop, parts of a batch, scales, batches."""
 
 import torch
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch import nn
+from torch.nn import functional as F
 
 from cifar_helpers.checks.framework import (
+    NotYet,
     as_items,
-    as_tensor,
+    as_number,
+    as_whole_number,
+    as_whole_numbers,
     exercise,
+    exercise_in_place,
+    question,
+    reject_mistakes,
     require,
     require_close,
 )
 
-
-@exercise
-def learning_rate_schedule(schedule) -> str:
-    """`schedule(step, steps, warmup_steps)`: linear rise to 1, then half a cosine."""
-    for steps, warmup in ((100, 20), (60, 0), (7, 3)):
-        for step in range(steps):
-            if step < warmup:
-                wanted = (step + 1) / (warmup + 1)
-                mistakes = _warmup_mistakes(step, steps, warmup)
-                otherwise = "In the warm-up the factor is (step + 1) / (W + 1)."
-            else:
-                wanted = _cosine((step - warmup) / (steps - warmup))
-                mistakes = _decay_mistakes(step, steps, warmup)
-                otherwise = "After the warm-up the progress is (step - W) / (S - W)."
-            what = (
-                f"With {steps} steps and {warmup} of warm-up, the factor of step {step}"
-            )
-            got = schedule(step, steps, warmup)
-            require_close(got, wanted, what, mistakes, otherwise, tolerance=1e-6)
-    return (
-        "Right. The line would reach 1 at step W, just where the cosine begins: no "
-        "jump. Line and cosine both average to one half, so over a run the mean rate "
-        "is half of the highest, however long the warm-up."
-    )
+RATE = 0.5  # of the small network that the checks train
 
 
-def _cosine(progress: float) -> float:
-    return (1 + math.cos(math.pi * progress)) / 2
+def _batches() -> list:
+    """Ten rows of three numbers in batches of 4, 4 and 2, with two classes."""
+    inputs = torch.randn(10, 3, generator=torch.Generator().manual_seed(0)).double()
+    labels = torch.arange(10) % 2
+    return list(zip(inputs.split(4), labels.split(4), strict=True))
 
 
-def _warmup_mistakes(step: int, steps: int, warmup: int) -> dict:
-    return {
-        "Step 0 would learn nothing: count from 1, so step + 1.": (
-            step / warmup,
-            step / (warmup + 1),
-        ),
-        "Divide by W + 1: the factor is 1 at step W, not before.": (step + 1) / warmup,
-        "This step is warm-up: use the line, not the cosine.": _cosine(step / steps),
-    }
+def _network() -> nn.Module:
+    """A linear layer and LogSoftmax, with weights of 0.1, 0.2, …"""
+    model = nn.Sequential(nn.Linear(3, 2), nn.LogSoftmax(dim=1)).double()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            count = torch.arange(1.0, parameter.numel() + 1).view_as(parameter)
+            parameter.copy_(0.1 * count)
+    return model
 
 
-def _decay_mistakes(step: int, steps: int, warmup: int) -> dict:
-    progress = (step - warmup) / (steps - warmup)
-    return {
-        "The cosine starts after the warm-up: subtract W above and below.": (
-            _cosine(step / steps)
-        ),
-        "The decay has S - W steps, not S, so yours does not end at zero.": (
-            _cosine((step - warmup) / steps)
-        ),
-        "A cosine runs from 1 to -1: lift and halve it.": math.cos(math.pi * progress),
-        "A cosine lifted by 1 runs from 2 to 0: halve it.": 2 * _cosine(progress),
-        "The angle goes from 0 to pi (in radians): multiply the progress by pi.": (
-            _cosine(progress / math.pi),
-            _cosine(progress / 180 * math.pi),
-        ),
-        "Half a cosine wave goes from 0 to pi, not to 2 pi.": _cosine(2 * progress),
-    }
+def _weights(model: nn.Module) -> torch.Tensor:
+    return nn.utils.parameters_to_vector(model.parameters()).detach()
 
 
-@exercise
-def label_smoothing(smoothed_target) -> str:
-    """`smoothed_target(label, classes, smoothing)`: probabilities (classes,)."""
-    for label, classes, smoothing in ((3, 10, 0.1), (0, 10, 0.0), (4, 5, 0.5)):
-        case = f"For label {label} of {classes} classes and smoothing {smoothing}"
-        got = smoothed_target(label, classes, smoothing)
-        got = as_tensor(got, f"{case} the result", (classes,))
-        true, other = got[label].item(), got[(label + 1) % classes].item()
-        require(
-            abs(other - smoothing / (classes - 1)) > 1e-6 or smoothing == 0,
-            f"{case}: you spread the share over the other {classes - 1} classes only. "
-            "The formula spreads it over all K, the true one included.",
-        )
-        require(
-            abs(true - (1 - smoothing)) > 1e-6 or smoothing == 0,
-            f"{case}: the true class gets its part of the spread share, too: "
-            "(1 - smoothing) + smoothing / classes.",
-        )
-        require(
-            abs(got.sum().item() - 1) < 1e-6,
-            f"{case}, your probabilities sum to {got.sum().item():.4g}, not to 1: what "
-            "is added to all classes must be taken away from the true one.",
-        )
-        wanted = torch.full((classes,), smoothing / classes, dtype=torch.float64)
-        wanted[label] += 1 - smoothing
-        require_close(got, wanted, f"{case}, the probability", tolerance=1e-6)
-    return (
-        "Right. However you choose the share below 1, the true class stays the most "
-        "probable, so smoothing never changes what the right answer is."
-    )
-
-
-@exercise
-def weight_average(update_average) -> str:
-    """`update_average(averaged, weights, decay)`: the list of new averages.
-
-    `averaged` and `weights` are lists of tensors of the same shapes.
-    """
-    decay, generator = 0.9, torch.Generator().manual_seed(0)
-    model = torch.nn.Linear(3, 2).double()
-    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))
-    average.update_parameters(model)  # the first call only copies the weights
-    mine = [weight.detach().clone() for weight in model.parameters()]
-    for step in range(1, 4):
+def _epoch(clear: bool) -> tuple[torch.Tensor, list[float]]:
+    """Weights after an epoch of SGD by hand, and the mean loss of each batch."""
+    model, losses = _network(), []
+    sums = [torch.zeros_like(p) for p in model.parameters()]
+    for inputs, labels in _batches():
+        loss = -model(inputs).gather(1, labels[:, None]).mean()
+        gradients = torch.autograd.grad(loss, list(model.parameters()))
+        losses.append(loss.item())
         with torch.no_grad():
-            for weight in model.parameters():
-                shape = weight.shape
-                weight.copy_(torch.randn(shape, generator=generator).double())
-        average.update_parameters(model)
-        before, weights = mine, [w.detach().clone() for w in model.parameters()]
-        result = update_average(
-            [m.clone() for m in before], [w.clone() for w in weights], decay
+            for p, total, g in zip(model.parameters(), sums, gradients, strict=True):
+                total.copy_(g if clear else total + g)
+                p -= RATE * total
+    return _weights(model), losses
+
+
+@exercise
+def training_epoch(epoch) -> str:
+    """`epoch(model, optimizer, batches)`: trains once, returns an image's mean loss.
+
+    `batches` is a list of pairs (inputs, labels); the last one is shorter.
+    """
+    model, batches = _network(), _batches()
+    optimizer = torch.optim.SGD(model.parameters(), lr=RATE)
+    result = epoch(model, optimizer, batches)
+    mean_loss = as_number(result, "What you return")
+    weights, losses = _weights(model), _epoch(clear=True)[1]
+    require(
+        not torch.equal(weights, _weights(_network())),
+        "The weights have not moved: each batch must end in optimizer.step(), with the "
+        "gradients still there.",
+    )
+    mistakes = {
+        "Nothing clears the gradients: each batch's are added to those of all batches "
+        "before. Call optimizer.zero_grad() once a batch, before backward().": (
+            _epoch(clear=False)[0]
         )
-        wanted = f"Return a list of {len(before)} tensors, one per weight tensor"
-        mine = as_items(result, len(before), wanted)
-        for i, want in enumerate(average.module.parameters()):
-            old, new = before[i], weights[i]
-            mistakes = {
-                "decay belongs to the old average, not to the new weights: yours "
-                "forgets nearly all in each step.": (1 - decay) * old + decay * new,
-                "The two shares must add up to 1: multiply the new weights by "
-                "1 - decay.": decay * old + new,
-                "Old and new do not count the same: use decay.": (old + new) / 2,
-                "These are the new weights; nothing is averaged.": new,
-                "The average has not changed.": old,
-            }
-            what = f"Step {step}: the average of tensor {i}"
-            mine[i] = require_close(mine[i], want, what, mistakes, tolerance=1e-6)
+    }
+    wanted, _ = _epoch(clear=True)
+    require_close(
+        weights,
+        wanted,
+        "The weight",
+        mistakes,
+        "One step a batch, in the order given, from that batch's gradient alone.",
+        tolerance=1e-6,
+    )
+    sizes = [len(labels) for _, labels in batches]
+    total = sum(n * loss for n, loss in zip(sizes, losses, strict=True))
+    mistakes = {
+        "That is the mean of the batches' means: the two images of the last batch "
+        "count twice as much as the others. Sum over images, divide once.": (
+            sum(losses) / len(losses)
+        ),
+        "That is the sum over all images: divide by their number.": total,
+        "That is a sum over batches.": sum(losses),
+        "That is the last batch's loss alone.": losses[-1],
+    }
+    require_close(mean_loss, total / sum(sizes), "The loss", mistakes, tolerance=1e-6)
     return (
-        "Right, and equal to torch's AveragedModel after three steps. Its first call "
-        "copies the weights: an average that started at zero would be too small for a "
-        "long time."
+        "Right: the gradients are cleared once a batch, and every image counts once in "
+        "the loss that you report, whichever batch it was in."
+    )
+
+
+@exercise_in_place
+def accumulated_gradient(accumulate) -> str:
+    """`accumulate(model, batches)`: fills `.grad` as one large batch would.
+
+    The model's `.grad` are empty at first; `batches` as in `training_epoch`.
+    """
+    model, batches = _network(), _batches()
+    accumulate(model, batches)
+    gradients = [p.grad for p in model.parameters()]
+    if all(gradient is None for gradient in gradients):
+        raise NotYet
+    require(
+        torch.equal(_weights(model), _weights(_network())),
+        "The weights have moved: gradients only, no step.",
+    )
+    require(
+        all(gradient is not None for gradient in gradients),
+        "Every parameter must get its gradient: call backward() on the loss.",
+    )
+    got = torch.cat([gradient.flatten() for gradient in gradients])
+
+    def gradient_of(share) -> torch.Tensor:
+        reference, total = _network(), 0.0
+        for inputs, labels in batches:
+            losses = F.nll_loss(reference(inputs), labels, reduction="sum")
+            total = total + losses * share(len(labels))
+        found = torch.autograd.grad(total, list(reference.parameters()))
+        return torch.cat([gradient.flatten() for gradient in found])
+
+    images, parts = sum(len(labels) for _, labels in batches), len(batches)
+    mistakes = {
+        "You added the parts' mean gradients: that is as many times too long as there "
+        "are parts.": gradient_of(lambda n: 1 / n),
+        "You weighted all parts alike, and the last has fewer images: a part counts by "
+        "its share of all images.": gradient_of(lambda n: 1 / n / parts),
+        "That is the gradient of the sum over all images: divide by their number.": (
+            gradient_of(lambda n: 1.0)
+        ),
+        "That is the last part's gradient alone: call backward() for each part.": (
+            torch.cat([g.flatten() for g in _last_gradient(batches)])
+        ),
+    }
+    require_close(
+        got,
+        gradient_of(lambda n: 1 / images),
+        "The gradient",
+        mistakes,
+        "The sum over the parts of (their share of all images) x (their mean loss).",
+        tolerance=1e-6,
+    )
+    return (
+        "Right: the same gradient as that of all images at once, in the memory of the "
+        "largest part."
+    )
+
+
+def _last_gradient(batches):
+    model, (inputs, labels) = _network(), batches[-1]
+    loss = F.nll_loss(model(inputs), labels)
+    return torch.autograd.grad(loss, list(model.parameters()))
+
+
+@question
+def loss_scales(attempt) -> str:
+    """(smallest, largest) power of two that keeps gradients 1e-7 … 0.5 in float16."""
+    wanted = "Give the pair (smallest, largest) of whole numbers"
+    smallest, largest = as_whole_numbers(attempt, 2, wanted)
+    for scale in (smallest, largest):
+        require(
+            scale > 0 and scale & (scale - 1) == 0,
+            "Both should be powers of two: multiplying by one loses no digit.",
+        )
+    require(smallest <= largest, "The smallest should come first.")
+    limits = torch.finfo(torch.float16)
+    hints = {
+        "The smallest scale must bring 1e-7 up to the smallest normal number, "
+        f"{limits.tiny:.2g}; with yours it is {1e-7 * smallest:.2g}.": (
+            1e-7 * smallest >= limits.tiny
+        ),
+        "A smaller scale than your smallest does it too: halve it and look.": (
+            1e-7 * smallest / 2 < limits.tiny
+        ),
+        "The largest scale must leave 0.5 below the largest number, "
+        f"{limits.max:.0f}; with yours it is {0.5 * largest:.0f}.": (
+            0.5 * largest <= limits.max
+        ),
+        "A larger scale than your largest still fits: double it and look.": (
+            0.5 * largest * 2 > limits.max
+        ),
+    }
+    for hint, holds in hints.items():
+        require(holds, hint)
+    return (
+        "Right. Between the two lie several powers of two, so a scale that fits is "
+        "easily found: GradScaler halves it after an overflow, and doubles it when "
+        "there has been none for a while."
+    )
+
+
+@question
+def batch_experiment(attempt) -> str:
+    """(batch size expected to end lower: 16 or 256, loss with 16, loss with 256)."""
+    wanted = "Give three numbers (expected batch size, loss with 16, loss with 256)"
+    expected, *losses = as_items(attempt, 3, wanted)
+    expected = as_whole_number(expected, "The batch size that you expected")
+    require(expected in (16, 256), "The batch size should be 16 or 256.")
+    small, large = (
+        as_number(loss, f"The loss with batches of {size}")
+        for loss, size in zip(losses, (16, 256), strict=True)
+    )
+    reject_mistakes(small, {"Both losses must not be the same run's.": large}, "", 1e-9)
+    require(
+        min(small, large) > 0 and max(small, large) < 20,
+        "A cross-entropy should lie between 0 and a few nats: average over images.",
+    )
+    require(
+        small < large,
+        "At the same rate, batches of 16 should end lower: they make sixteen times as "
+        "many steps. Start both from the same weights, show both the same images, and "
+        "judge both on the same ones.",
+    )
+    verdict = "as you expected" if expected == 16 else "other than you expected"
+    return (
+        f"Measured: {small:.3f} with batches of 16, {large:.3f} with 256, {verdict}. "
+        "Large batches are quick per image and slow per step: they need a larger rate, "
+        "or more images."
     )

@@ -1,107 +1,20 @@
-"""What `cifar_helpers.evaluation` finds: confusion, calibration, measures per class."""
+"""How good and how sure: measures per class, curves over thresholds."""
 
 from collections.abc import Mapping, Sequence
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from cifar_helpers.evaluation import Calibration
 from cifar_helpers.intervals import wilson_interval
-from cifar_helpers.plots.inputs import to_array
-from cifar_helpers.plots.style import BLUE, INK, SKY, SOFT, VERMILION, new_figure
-
-
-def confusion_matrix(
-    matrix, classes: Sequence[str], normalized: bool = False
-) -> Figure:
-    """A heat map of true class (row) against predicted class (column).
-
-    Mistakes (orange) and right answers (blue) have a colour scale of their own, so that
-    a few mistakes stand out beside many right answers. `normalized=True`: the values
-    are fractions of the true class and are written in percent.
-    """
-    import seaborn as sns  # slow to import, and only needed here
-
-    values = to_array(matrix, "matrix", 2).astype(float)
-    if values.shape != (len(classes), len(classes)) or not (values >= 0).all():
-        raise ValueError(
-            f"matrix must be {len(classes)} × {len(classes)}, one row per class, "
-            f"without negative values, got shape {values.shape}"
-        )
-    if normalized and values.max() > 1:
-        raise ValueError("normalized=True takes fractions, got values above 1")
-    if not normalized and (values != values.round()).any():
-        raise ValueError("counts must be whole: pass normalized=True for fractions")
-    shown = 100 * values if normalized else values
-    right = np.eye(len(classes), dtype=bool)
-    highest = (shown[~right].max(initial=1.0), shown[right].max(initial=1.0))
-    layers = zip(("Oranges", "Blues"), (right, ~right), highest, strict=True)
-    unit = "% of the true class" if normalized else "images"
-    with new_figure(7.2, 7.6) as figure:
-        axes = figure.subplots()
-        for colours, hidden, top in layers:
-            sns.heatmap(
-                shown,
-                mask=hidden,
-                ax=axes,
-                cmap=colours,
-                vmin=0,
-                vmax=1.15 * top,
-                annot=True,
-                fmt=".1f" if normalized else ".0f",
-                annot_kws={"size": 9},
-                cbar=False,
-                square=True,
-                linewidths=1,
-                xticklabels=classes,
-                yticklabels=classes,
-            )
-        axes.tick_params(length=0)
-        axes.tick_params(axis="x", rotation=40)
-        axes.tick_params(axis="y", rotation=0)
-        plt.setp(axes.get_xticklabels(), ha="right", rotation_mode="anchor")
-        axes.set(xlabel=f"predicted class ({unit})", ylabel="true class")
-    return figure
-
-
-def reliability_diagram(calibration: Calibration) -> Figure:
-    """Accuracy against confidence in bins, above the number of images in each bin.
-
-    On the diagonal the network is as often right as it says; below, it is too sure.
-    """
-    if not isinstance(calibration, Calibration):
-        kind = type(calibration).__name__
-        raise ValueError(f"pass the result of evaluation.calibration, got {kind}")
-    edges = 100 * calibration.bin_edges
-    middles, width = (edges[:-1] + edges[1:]) / 2, np.diff(edges)
-    filled = calibration.count > 0
-    accuracy = 100 * calibration.accuracy[filled]
-    confidence = 100 * calibration.confidence[filled]
-    error = calibration.expected_calibration_error_percent
-    with new_figure(5.6, 5.6) as figure:
-        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-        place, wide = middles[filled], 0.92 * width[filled]
-        upper.bar(place, accuracy, wide, color=SKY, label="accuracy")
-        upper.bar(
-            place,
-            confidence - accuracy,
-            wide,
-            bottom=accuracy,
-            facecolor="none",
-            edgecolor=VERMILION,
-            hatch="////",
-            linewidth=1,
-            label="gap to confidence",
-        )
-        upper.plot((0, 100), (0, 100), "--", color=INK, lw=1.2, label="calibrated")
-        upper.set(ylabel="accuracy in the bin (%)", xlim=(0, 100), ylim=(0, 100))
-        upper.set_title(f"expected calibration error {error:.2f} %")
-        upper.legend(loc="upper left")
-        lower.bar(middles, calibration.count, 0.92 * width, color=SOFT)
-        lower.yaxis.set_major_formatter("{x:,.0f}")
-        lower.set(ylabel="images", xlabel="confidence (%)")
-    return figure
+from cifar_helpers.plots.inputs import require_length, to_array
+from cifar_helpers.plots.style import (
+    BLUE,
+    INK,
+    PALETTE,
+    SOFT,
+    new_figure,
+)
+from cifar_helpers.scores import ThresholdCurve
 
 
 def per_class_bars(
@@ -142,4 +55,117 @@ def per_class_bars(
         axes.set_xticks(range(0, 101, 20))
         axes.grid(False, axis="y")
         axes.tick_params(axis="y", length=0)
+    return figure
+
+
+def dots_with_intervals(
+    names: Sequence[str], series: Mapping[str, Sequence], xlabel: str
+) -> Figure:
+    """Values with their intervals, one row per name, the first on top.
+
+    `series` maps a label to one (value, low, high) per name; each label gets a colour
+    and a mark of its own.
+    """
+    if not series:
+        raise ValueError("series is empty: pass at least one label with its values")
+    places, marks = np.arange(len(names)), ("o", "s", "D", "^", "v")
+    shifts = 0.24 * (np.arange(len(series)) - (len(series) - 1) / 2)
+    with new_figure(0.36 * len(names) + 1.1) as figure:
+        axes = figure.subplots()
+        for index, (label, rows) in enumerate(series.items()):
+            values = to_array(rows, label, 2).astype(float)
+            require_length(values, len(names), "values", "names")
+            value, low, high = values.T
+            colour, at = PALETTE[index % len(PALETTE)], places + shifts[index]
+            axes.hlines(at, low, high, color=colour, linewidth=2)
+            axes.plot(value, at, marks[index % 5], color=colour, label=label)
+        axes.set_yticks(places, names)
+        axes.set_ylim(len(names) - 0.4, -0.6)
+        axes.tick_params(axis="y", length=0)
+        axes.set_xlabel(xlabel)
+        figure.legend(loc="outside upper right", ncols=len(series))
+    return figure
+
+
+def threshold_curves(curves: Mapping[str, ThresholdCurve]) -> Figure:
+    """ROC curves on the left, precision against recall on the right.
+
+    `curves` maps a label to what `scores.one_against_rest` returns. Dashed: what
+    answers without a look at the image give, at the share of the last class.
+    """
+    if not curves or not all(isinstance(c, ThresholdCurve) for c in curves.values()):
+        raise ValueError("pass labels with results of scores.one_against_rest")
+    with new_figure(4.2) as figure:
+        left, right = figure.subplots(1, 2)
+        for index, (label, curve) in enumerate(curves.items()):
+            look = {"color": PALETTE[index % len(PALETTE)], "label": label}
+            look["linestyle"] = ("-", "--", "-.", ":")[index % 4]
+            left.plot(100 * curve.false_alarms, 100 * curve.found, **look)
+            right.plot(100 * curve.found, 100 * curve.precision, **look)
+        blind = {"color": SOFT, "linestyle": (0, (1, 2)), "linewidth": 1.2}
+        left.plot((0, 100), (0, 100), **blind, label="without looking")
+        right.axhline(100 * curve.share, **blind)
+        left.set(
+            xlabel="false alarms (% of the others)", ylabel="found (% of the class)"
+        )
+        right.set(xlabel="recall (%)", ylabel="precision (%)", ylim=(0, 102))
+        left.set_title("ROC")
+        right.set_title("precision and recall")
+        left.legend(loc="lower right")
+    return figure
+
+
+def selective_curves(curves: Mapping[str, tuple]) -> Figure:
+    """Error among the answered images against the share that is answered.
+
+    `curves` maps a label to (coverage, error), fractions, as `scores.answered_first`
+    returns them. Shaded: the 95 % Wilson interval at each coverage.
+    """
+    if not curves:
+        raise ValueError("curves is empty: pass at least one label with its curve")
+    with new_figure(3.4) as figure:
+        axes, highest = figure.subplots(), 1.0
+        for index, (label, (coverage, error)) in enumerate(curves.items()):
+            coverage, error = to_array(coverage, label, 1), to_array(error, label, 1)
+            require_length(error, len(coverage), "errors", "coverages")
+            colour = PALETTE[index % len(PALETTE)]
+            style = ("-", "--", "-.", ":")[index % 4]
+            answered = np.arange(1, len(error) + 1)
+            wrong = np.rint(error * answered).astype(int).tolist()
+            pairs = zip(wrong, answered.tolist(), strict=True)
+            low, high = np.array([wilson_interval(*pair) for pair in pairs]).T
+            look = {"color": colour, "alpha": 0.18, "linewidth": 0}
+            axes.fill_between(100 * coverage, low, high, **look)
+            axes.plot(100 * coverage, 100 * error, style, color=colour, label=label)
+            highest = max(highest, 100 * error[-1])
+        axes.set(xlabel="images answered (%)", ylabel="wrong among these (%)")
+        axes.set(xlim=(0, 100), ylim=(0, 1.15 * highest))
+        axes.legend(loc="upper left")
+    return figure
+
+
+def claim_sizes(sizes: Mapping[str, tuple], have: int) -> Figure:
+    """Images needed against the difference that they are to show, both axes log.
+
+    `sizes` maps a label to (differences in points, images); `have`, the size of the
+    test set at hand, is drawn as a dashed line.
+    """
+    if not sizes or have < 1:
+        raise ValueError("pass at least one curve, and the number of images at hand")
+    with new_figure(3.4) as figure:
+        axes = figure.subplots()
+        for index, (label, (points, images)) in enumerate(sizes.items()):
+            points, images = to_array(points, label, 1), to_array(images, label, 1)
+            require_length(images, len(points), "numbers of images", "differences")
+            style = ("-", "--", "-.", ":")[index % 4]
+            axes.plot(points, images, style, color=PALETTE[index % 7], label=label)
+        axes.axhline(have, color=INK, linestyle=(0, (4, 3)), linewidth=1.2)
+        axes.text(points[0], have, f"{have:,} images", va="bottom", size=9)
+        axes.set(xscale="log", yscale="log")
+        axes.set(xlabel="true difference of the accuracies (points)", ylabel="images")
+        ticks = [t for t in (0.1, 0.2, 0.5, 1, 2, 5) if points[0] <= t <= points[-1]]
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.minorticks_off()
+        axes.yaxis.set_major_formatter("{x:,.0f}")
+        axes.legend(loc="upper right")
     return figure

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from cifar_helpers.plots.style import BLUE, ORANGE, new_figure
+from cifar_helpers.plots.style import BLUE, ORANGE, PALETTE, SOFT, new_figure
 
 
 def _history_columns(
@@ -81,3 +81,57 @@ def _draw_run(
             marker = "o" if known.sum() < 3 else None
             options = {"color": colour, "marker": marker, **look}
             axes.plot(columns[x][known], y[known], label=name + suffix, **options)
+
+
+def line_panels(
+    panels: Mapping[str, Mapping[str, Sequence[float]]],
+    x: Sequence[float] | None = None,
+    x_label: str = "step",
+    logarithmic_x: bool = False,
+    levels: Mapping[str, tuple[float, str]] | None = None,
+    height: float = 3.0,
+) -> Figure:
+    """Lines over one axis in panels side by side, for quantities of different units.
+
+    `panels` maps a quantity with its unit, such as "loss (nats)", to lines by name; a
+    single line needs no name (""). All lines have a value for each of `x`, which counts
+    from 0 if it is not given. `levels` draws a dashed line at a value of a panel, with
+    a text. Few points, up to 12, get markers.
+    """
+    lengths = {len(values) for lines in panels.values() for values in lines.values()}
+    if len(lengths) != 1 or 0 in lengths:
+        raise ValueError(f"all lines must have as many values, not {sorted(lengths)}")
+    (count,) = lengths
+    x = range(count) if x is None else x
+    if len(x) != count:
+        raise ValueError(f"x has {len(x)} values, the lines have {count}")
+    with new_figure(height) as figure:
+        row = figure.subplots(1, len(panels), squeeze=False)[0]
+        for axes, (quantity, lines) in zip(row, panels.items(), strict=True):
+            for colour, (name, values) in zip(PALETTE, lines.items(), strict=False):
+                marker = "o" if count <= 12 else None
+                values = np.asarray(values, dtype=float)
+                look = {"marker": marker, "ms": 4, "lw": 2 if count < 200 else 1.3}
+                axes.plot(x, values, color=colour, label=name, **look)
+            axes.set_title(quantity)
+            axes.set_xlabel(x_label)
+            if logarithmic_x:
+                axes.set_xscale("log", base=2)
+                axes.xaxis.set_major_formatter("{x:,.0f}")
+            if quantity in (levels or {}):
+                level, text = levels[quantity]
+                axes.axhline(level, color=SOFT, linestyle="--", linewidth=1)
+                axes.text(x[-1], level, text, va="bottom", ha="right", size=9)
+            if any(lines):
+                _legend(axes, len(lines))
+    return figure
+
+
+def _legend(axes: Axes, lines: int) -> None:
+    """Where there is room; above the lines if there are more than three of them."""
+    look = {"frameon": True, "framealpha": 0.9, "edgecolor": "none"}
+    if lines > 3:
+        low, high = axes.get_ylim()
+        axes.set_ylim(low, high + 0.35 * (high - low))
+        look |= {"ncols": 2, "loc": "upper right"}
+    axes.legend(**look)

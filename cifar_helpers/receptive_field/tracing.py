@@ -101,6 +101,7 @@ class _Follower(fx.Interpreter):
         self.extra_traceback = False
         self.gates, self.prefix = gates, prefix
         self.state: list[Tensor] = []  # parameters and buffers, copied
+        self.shared_alone: list[Tensor] = []  # copies, in a batch of several images
         self.fields: list[LayerField] = []
 
     def run_node(self, node: fx.Node):
@@ -126,6 +127,8 @@ class _Follower(fx.Interpreter):
         tensors = [v for v in tree_leaves(tree_map(_tensor, given)) if _is_tensor(v)]
         versions = [tensor._version for tensor in tensors]
         output = getattr(self, node.op)(node.target, *tree_map(_tensor, given))
+        if node.target == "contiguous" and _is_contiguous_alone(output):
+            self.shared_alone.append(output)
         like = node.target in SHAPED_LIKE and not isinstance(first, _Value)
         if not found or like or node.target in _MADE_LIKE:
             return output  # a constant
@@ -165,6 +168,11 @@ class _Follower(fx.Interpreter):
         """What speaks against following a write into this tensor, if anything."""
         if any(_memory(tensor) == _memory(target) for tensor in self.state):
             return "it writes into a parameter or buffer of the model"
+        if any(_memory(tensor) == _memory(target) for tensor in self.shared_alone):
+            return (
+                "it writes into what contiguous() gave, which is a copy or not, as the "
+                "number of images in the batch has it"
+            )
         if any(_memory(tensor) != _memory(target) for tensor in written):
             return "it writes into another one than its first input"
         return None
@@ -284,6 +292,12 @@ def _tensor(argument):
 
 def _dependency(argument):
     return argument.dependency if isinstance(argument, _Value) else argument
+
+
+def _is_contiguous_alone(tensor: Tensor) -> bool:
+    """Whether one image is contiguous here, but several would not be."""
+    alone = tensor.ndim > 0 and len(tensor) == 1 and tensor.is_contiguous()
+    return alone and tensor.stride(0) != tensor[0].numel()
 
 
 def _memory(tensor: Tensor) -> int:

@@ -15,33 +15,26 @@ def by_counting(size, share):
     return max(rate for rate in range(size) if corner_tap_sees(rate) >= share)
 
 
-def parameters(c, b, out, rates, stride, **changes):
-    """The parameters of ASPP, with room for mistakes."""
-    parts = {
-        "local": stride**2 * c * b + 2 * b,
-        "dilated": len(rates) * (9 * c + c * b + 2 * b),
-        "whole_image": c * b + b,
-        "project": (len(rates) + 2) * b * out + 2 * out,
-    }
-    return sum((parts | changes).values())
+def by_gcd(rates, stride):
+    step = math.gcd(*rates, stride)
+    return step, tuple(rate // step for rate in rates), stride // step
 
 
-def changed(change):
-    """`parameters` with the parts that `change(c, b, out, n, stride)` gives."""
+def by_marking(rates, stride):
+    """Mark the rows that outputs read, and find the largest step that holds them."""
+    read = {(p * stride + t * r) for p in range(50) for r in rates for t in (-1, 0, 1)}
+    step = max(s for s in range(1, 50) if all(row % s == 0 for row in read))
+    return step, [rate // step for rate in rates], stride // step
 
-    def attempt(c, b, out, rates, stride):
-        changes = change(c, b, out, len(rates), stride)
-        return parameters(c, b, out, rates, stride, **changes)
+
+def of_step(choose):
+    """`by_gcd` with the step that `choose(rates, stride)` gives."""
+
+    def attempt(rates, stride):
+        step = choose(rates, stride)
+        return step, tuple(rate // step for rate in rates), stride // step
 
     return attempt
-
-
-def without_norm(c, b, o, n, s):
-    return {
-        "local": s**2 * c * b,
-        "dilated": n * (9 * c + c * b),
-        "project": (n + 2) * b * o,
-    }
 
 
 def in_place(joined, branch, width):
@@ -69,8 +62,15 @@ def by_mask(joined, branch, width):
     return joined * (number != branch).view(1, -1, 1, 1)
 
 
-RATE, COUNT, BRANCH = checks.largest_rate, checks.aspp_parameters, checks.without_branch
-RIGHT = [(RATE, by_counting), (COUNT, parameters), (BRANCH, by_mask)]
+RATE, SMALL = checks.largest_rate, checks.smallest_map
+BRANCH, BEYOND = checks.without_branch, checks.rates_beyond_the_map
+RIGHT = [
+    (RATE, by_counting),
+    (SMALL, by_gcd),
+    (SMALL, by_marking),
+    (BRANCH, by_mask),
+    (BEYOND, (83.1, 80.4)),
+]
 WRONG = [
     (RATE, lambda size, share: size * (1 - share**0.5), "whole number", "direction"),
     (RATE, lambda size, share: math.ceil(size * (1 - share**0.5)), "round down"),
@@ -78,36 +78,19 @@ WRONG = [
     (RATE, lambda size, share: int(size * (1 - share**0.5) / 2), "no factor of two"),
     (RATE, lambda size, share: size, "too rarely"),
     (RATE, lambda size, share: 1, "A larger rate would do"),
-    (COUNT, changed(without_norm), "Batch normalization is missing"),
-    (COUNT, changed(lambda c, b, o, n, s: {"project": (n + 2) * b * o}), "too."),
-    (
-        COUNT,
-        changed(lambda c, b, o, n, s: {"project": (n + 1) * b * o + 2 * o}),
-        "5 branches",
-    ),
-    (COUNT, changed(lambda c, b, o, n, s: {"project": n * b * o + 2 * o}), "branches"),
-    (COUNT, changed(lambda c, b, o, n, s: {"whole_image": c * b}), "has a bias"),
-    (
-        COUNT,
-        changed(lambda c, b, o, n, s: {"whole_image": c * b + 3 * b}),
-        "has no batch",
-    ),
-    (
-        COUNT,
-        changed(lambda c, b, o, n, s: {"dilated": n * (9 * c * b + 2 * b)}),
-        "separable",
-    ),
-    (
-        COUNT,
-        changed(lambda c, b, o, n, s: {"dilated": n * (c * b + 2 * b)}),
-        "nine per channel",
-    ),
-    (
-        COUNT,
-        changed(lambda c, b, o, n, s: {"local": c * b + 2 * b}),
-        "stride × stride",
-    ),
-    (COUNT, changed(lambda c, b, o, n, s: {"local": 5}), "branch by branch"),
+    (SMALL, of_step(lambda rates, stride: math.gcd(*rates)), "stride counts"),
+    (SMALL, of_step(lambda rates, stride: stride), "not the stride alone"),
+    (SMALL, of_step(lambda rates, stride: 1), "Common divisors"),
+    (SMALL, lambda rates, stride: math.gcd(*rates, stride), "return three things"),
+    (SMALL, lambda r, s: (math.gcd(*r, s), r, s), "divided by the step"),
+    (SMALL, lambda r, s: (math.gcd(*r, s), 3, s), "give all rates"),
+    (SMALL, lambda r, s: (math.gcd(*r, s), [i / 4 for i in r], s), "Divide with //"),
+    (BEYOND, (80.1, 83.0), "The order"),
+    (BEYOND, (0.83, 0.80), "in percent"),
+    (BEYOND, (83.0, 10.2), "above 60 %"),
+    (BEYOND, (83.0, 61.0), "few points"),
+    (BEYOND, [83.0], "Give two accuracies"),
+    (BEYOND, ([83.0, 83.1], [80.0, 80.1]), "each should be a number"),
     (BRANCH, in_place, "changes `joined` itself"),
     (BRANCH, counted_from_one, "counted from 0"),
     (BRANCH, one_channel, "starts at channel b * width"),

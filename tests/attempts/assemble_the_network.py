@@ -3,14 +3,17 @@
 import math
 
 import torch
+from torch.nn import functional as F
 
 from cifar_helpers.checks import assemble_the_network as checks
-from cifar_helpers.model import NetConfig
+from cifar_helpers.model import CIFAR10Net, NetConfig, count_multiply_adds
 
 BASE = NetConfig()
 DEEP = BASE.deep_channels * 3 // 2
 HIDDEN = BASE.hidden_channels
-COUNT, LOSS = checks.separable_parameters, checks.first_loss
+LOSS, FORWARD = checks.best_wrong_loss, checks.repaired_forward
+WIDER = NetConfig(deep_channels=DEEP, hidden_channels=HIDDEN // 2)
+MILLIONS = count_multiply_adds(CIFAR10Net(WIDER)) / 1e6
 
 
 def unsafe(logits):
@@ -22,44 +25,75 @@ def over_everything(logits):
     return shifted - shifted.exp().sum().log()
 
 
+def forward(attend=True, end="log_softmax", shortcut="dilated_near"):
+    """The network's forward, with the notebook's mistakes where asked for."""
+
+    def attempt(net, images):
+        first = net.initial(images)
+        detail = net.dilated_near(first)
+        x = net.dilated_far(detail)
+        x = net.attention(x) if attend else x
+        x = net.deconvolution(x, detail if shortcut == "dilated_near" else first)
+        logits = net.head.linear(net.aspp(x).mean((2, 3)))
+        return {
+            "log_softmax": logits.log_softmax(1),
+            "softmax": logits.softmax(1),
+            "logits": logits,
+            "over the batch": logits.log_softmax(0),
+        }[end]
+
+    return attempt
+
+
 RIGHT = [
-    (COUNT, lambda i, o: (9 + o) * i + 2 * o),
-    (LOSS, math.log),
+    (LOSS, math.log(math.e + 9) - 1),
+    (LOSS, F.cross_entropy(F.one_hot(torch.tensor([3]), 10) * 1.0, torch.tensor([3]))),
+    (LOSS, 1.46),
+    (FORWARD, forward()),
+    (FORWARD, lambda net, images: net(images)),
     (checks.log_softmax, lambda z: torch.log_softmax(z, dim=1)),
-    (checks.redesign, NetConfig(deep_channels=DEEP, hidden_channels=HIDDEN // 2)),
+    (checks.redesign, (WIDER, 10.0, MILLIONS)),
 ]
 WRONG = [
-    (COUNT, lambda i, o: 9 * i + i * o, "normalization is missing"),
-    (COUNT, lambda i, o: 9 * i * o + 2 * o, "dense"),
-    (COUNT, lambda i, o: 9 * i * o, "dense"),
-    (COUNT, lambda i, o: 9 * i + i * o + o, "two numbers per channel"),
-    (COUNT, lambda i, o: 9 * i + i * o + 4 * o, "not learned"),
-    (COUNT, lambda i, o: 10 * i + i * o + 3 * o, "have no bias"),
-    (COUNT, lambda i, o: 9 * o + i * o + 2 * o, "works on the input channels"),
-    (COUNT, lambda i, o: i + o, "(32, 64) should be 2,464, yours is 96."),
-    (LOSS, math.log10, "natural logarithm"),
-    (LOSS, math.log2, "natural logarithm"),
-    (LOSS, lambda classes: -math.log(classes), "sign"),
-    (LOSS, lambda classes: 1 / classes, "minus its logarithm"),
-    (LOSS, lambda classes: 1 - 1 / classes, "share of errors"),
-    (LOSS, lambda classes: 2.302585, "first_loss(2)"),
+    (LOSS, 0, "loss of a right pair"),
+    (LOSS, 2.303, "knows nothing"),
+    (LOSS, math.log(math.e + 9), "sure of the true class"),
+    (LOSS, math.log(9), "nine times"),
+    (LOSS, -1, "NLLLoss"),
+    (LOSS, math.e / (math.e + 9), "minus the logarithm"),
+    (LOSS, 5, "minus log_softmax"),
+    (FORWARD, forward(attend=False, end="logits"), "Both mistakes"),
+    (FORWARD, forward(end="logits"), "These are logits"),
+    (FORWARD, forward(attend=False), "Check 3 still fails"),
+    (FORWARD, forward(end="softmax"), "their logarithms"),
+    (FORWARD, forward(shortcut="initial"), "starts at `dilated_near`"),
+    (FORWARD, forward(end="over the batch"), "dim=1"),
+    (FORWARD, lambda net, images: net.aspp(images), "Your code raised"),
+    (FORWARD, lambda net, images: net(images)[:1], "(3, 10)"),
+    (FORWARD, lambda net, images: 2 * net(images), "one by one"),
     (checks.log_softmax, lambda z: z.softmax(dim=1), "take the logarithm"),
     (checks.log_softmax, lambda z: z.log_softmax(dim=0), "over the batch"),
     (checks.log_softmax, lambda z: -z.log_softmax(dim=1), "sign is turned"),
     (checks.log_softmax, unsafe, "nan or inf", "Subtract each row's maximum"),
     (checks.log_softmax, over_everything, "Every image has its own sum"),
-    (checks.redesign, BASE, "deep_channels should be at least"),
+    (checks.redesign, (BASE, 10, 15), "deep_channels should be at least"),
     (
         checks.redesign,
-        NetConfig(deep_channels=DEEP, hidden_channels=2 * HIDDEN),
+        (NetConfig(deep_channels=DEEP, hidden_channels=2 * HIDDEN), 10, 10),
         "too many",
     ),
-    (checks.redesign, NetConfig(deep_channels=10**5), "too many"),
+    (checks.redesign, (NetConfig(deep_channels=10**5), 10, 10), "too many"),
     (
         checks.redesign,
-        NetConfig(deep_channels=DEEP, without=("deconvolution",)),
+        (NetConfig(deep_channels=DEEP, without=("deconvolution",)), 10, 10),
         "You switched off deconvolution",
     ),
-    (checks.redesign, NetConfig(classes=100), "ten classes"),
-    (checks.redesign, {"deep_channels": DEEP}, "a NetConfig(...), not a dict"),
+    (checks.redesign, (NetConfig(classes=100), 10, 10), "ten classes"),
+    (checks.redesign, ({"deep_channels": DEEP}, 10, 10), "a NetConfig(...) first"),
+    (checks.redesign, WIDER, "three things"),
+    (checks.redesign, (WIDER, -3, MILLIONS), "more than zero"),
+    (checks.redesign, (WIDER, 10, 1e6 * MILLIONS), "divide by 1e6"),
+    (checks.redesign, (WIDER, 10, 2 * MILLIONS), "counts once"),
+    (checks.redesign, (WIDER, 10, 15.624768), "measure your own"),
+    (checks.redesign, (WIDER, 10, 0.9 * MILLIONS), "count_multiply_adds"),
 ]

@@ -1,54 +1,73 @@
 """Attempts at the exercises of notebook 05."""
 
 import torch
-from torch.nn import functional as F
 
-from cifar_helpers.blocks import ChannelAttention
 from cifar_helpers.checks import channel_attention as checks
-from cifar_helpers.model import count_parameters
 
 
-def efficient(squeeze=None, gate=torch.sigmoid, scale=True, flip=False):
-    """Efficient channel attention, with one wrong step where it is given."""
+def chosen_and_measured(choose=slice(0, 120), measure=slice(120, None), sign=1):
+    """A difference with the channel from some images, the number from others."""
 
-    def attempt(x, kernel):
-        taps = kernel.flip(0) if flip else kernel
-        squeezed = squeeze(x) if squeeze else x.mean(dim=(2, 3))
-        sums = F.conv1d(squeezed[:, None], taps[None, None], padding=len(taps) // 2)
-        weights = gate(sums[:, 0])[:, :, None, None]
-        return x * weights if scale else weights
+    def attempt(weights, labels):
+        def difference(part):
+            w, y = weights[part], labels[part]
+            return sign * (w[y == 1].mean(dim=0) - w[y == 0].mean(dim=0))  # (C,)
+
+        return difference(measure)[difference(choose).argmax()]
 
     return attempt
 
 
-def three_taps_only(x, kernel):
-    squeezed = F.pad(x.mean(dim=(2, 3)), (1, 1))
-    sums = sum(kernel[tap] * squeezed[:, tap : tap + x.shape[1]] for tap in range(3))
-    return x * torch.sigmoid(sums)[:, :, None, None]
+def without_sign(weights, labels):
+    return chosen_and_measured()(weights, labels).abs()
 
 
-COUNT, FOLD = checks.attention_parameters, checks.fold_weights
-ECA = checks.efficient_channel_attention
+def mean_difference(weights, labels):
+    return weights[labels == 1].mean() - weights[labels == 0].mean()
+
+
+def first_channel(weights, labels):
+    return weights[labels == 1, 0].mean() - weights[labels == 0, 0].mean()
+
+
+def measured(*accuracies):
+    return dict(zip((0, 0.5, 1, 1.5, 2), accuracies, strict=True))
+
+
+HAND, FAIR = checks.weights_by_hand, checks.fair_difference
+STRENGTH, FOLD = checks.attention_strength, checks.fold_weights
+EVERY = slice(None)
 RIGHT = [
-    (COUNT, lambda c, r: count_parameters(ChannelAttention(c, r))),
-    (ECA, efficient()),
+    (HAND, (0.731, 0.5)),
+    (HAND, (0.7311, 0.5)),
+    (FAIR, chosen_and_measured()),
+    (FAIR, chosen_and_measured(slice(1, None, 2), slice(0, None, 2))),
+    (STRENGTH, measured(87.1, 87.7, 88.2, 88.0, 87.1)),
+    (STRENGTH, measured(86.9, 87.6, 88.2, 88.3, 87.9)),
     (FOLD, lambda weight, scale: torch.einsum("ochw,c->ochw", weight, scale)),
 ]
 WRONG = [
-    (COUNT, lambda c, r: 2 * c * (c // r), "forgot the biases"),
-    (COUNT, lambda c, r: 2 * c * (c // r) + c, "Both layers have biases"),
-    (COUNT, lambda c, r: 2 * c * (c // r) + c // r, "Both layers have biases"),
-    (COUNT, lambda c, r: 2 * c * (c / r) + c / r + c, "681.25", "rounded down"),
-    (COUNT, lambda c, r: 2 * c * (c // r) + c // r + c, "at least one"),
-    (COUNT, lambda c, r: 2 * c * c, "should be 2,128, yours is 8,192"),
-    (ECA, efficient(gate=lambda sums: sums), "sigmoid is missing"),
-    (ECA, efficient(gate=lambda sums: sums.softmax(dim=1)), "compete"),
-    (ECA, efficient(squeeze=lambda x: x.amax(dim=(2, 3))), "take its mean"),
-    (ECA, efficient(scale=False), "You returned the weights"),
-    (ECA, lambda *a: efficient(scale=False)(*a).flatten(1), "You returned the weights"),
-    (ECA, efficient(squeeze=lambda x: x.sum(dim=(2, 3))), "The scaled map at"),
-    (ECA, efficient(flip=True), "Do not flip"),
-    (ECA, three_taps_only, "kernel of 5 taps"),
+    (HAND, (1.0, 0.0), "sigmoid is missing"),
+    (HAND, (0.731, 0.269), "compete"),
+    (HAND, (0.7311, 0.0180), "ReLU between the layers"),
+    (HAND, (0.8808, 0.2689), "biases are missing"),
+    (HAND, (0.9991, 0.0474), "take its mean"),
+    (HAND, (0.9526, 0.2689), "maximum"),
+    (HAND, (0.6, 0.5), "should be 0.731", "means are 3 and 1"),
+    (HAND, (0.731, 0.5, 0.2), "Give two numbers"),
+    (FAIR, chosen_and_measured(EVERY, EVERY), "still measure on the images"),
+    (FAIR, chosen_and_measured(slice(0, 120), slice(0, 120)), "choose on one half"),
+    (FAIR, without_sign, "with its sign"),
+    (FAIR, mean_difference, "differs by 2"),
+    (FAIR, first_channel, "differs by 2"),
+    (FAIR, chosen_and_measured(sign=-1), "group 1 minus group 0"),
+    (FAIR, lambda weights, labels: weights.mean(dim=0), "Return one number"),
+    (STRENGTH, measured(0.87, 0.88, 0.882, 0.88, 0.87), "multiply by 100"),
+    (STRENGTH, measured(88.2, 88.2, 88.2, 88.2, 88.2), "depend on t"),
+    (STRENGTH, measured(88.2, 87.7, 87.1, 88.0, 87.1), "Is t in front"),
+    (STRENGTH, measured(12.0, 11.0, 13.0, 12.0, 14.0), "as trained"),
+    (STRENGTH, measured(87.0, 88.0, 188.0, 88.0, 87.0), "between 0 and 100"),
+    (STRENGTH, {0: 87.1, 1: 88.2}, "Give a dict", "a dict of length 2"),
     (FOLD, lambda weight, scale: weight * scale[:, None, None, None], "output channel"),
     (FOLD, lambda weight, scale: weight * scale, "lines shapes up from"),
     (FOLD, lambda weight, scale: weight / scale[:, None, None], "do not divide"),

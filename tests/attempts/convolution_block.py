@@ -3,16 +3,20 @@
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from cifar_helpers.checks import convolution_block as checks
 
 
-def measured(size, kernel, stride, padding):
-    return nn.Conv1d(1, 1, kernel, stride, padding)(torch.ones(1, size)).shape[1]
-
-
-def library(image, weight, stride, padding):
-    return F.conv2d(image, weight, stride=stride, padding=padding)
+def counted_by_torch():
+    """Side, parameters and multiply-adds of the two layers, counted by torch."""
+    layers = [nn.Conv2d(3, 24, 4, 2, 1, bias=False), nn.BatchNorm2d(24)]
+    layers += [nn.Conv2d(24, 48, 3, bias=False), nn.BatchNorm2d(48)]
+    network = nn.Sequential(*layers)
+    with FlopCounterMode(display=False) as counter:
+        side = network(torch.zeros(1, 3, 32, 32)).shape[-1]
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    return side, parameters, counter.get_total_flops() // 2
 
 
 def dropped(shape, keeps=lambda p: 1 - p, scale=lambda p: 1 / (1 - p), always=False):
@@ -58,31 +62,38 @@ def in_place(conv, norm):
     return conv.weight, norm.bias
 
 
-SIZE, CONV = checks.conv_output_size, checks.convolution
+LAYERS, STEPS = checks.image_through_layers, checks.larger_steps
 DROP, FOLD = checks.spatial_dropout, checks.fold_batch_norm
 RIGHT = [
-    (SIZE, measured),
-    (CONV, library),
+    (LAYERS, (14, 11_664, 2_327_040)),
+    (LAYERS, counted_by_torch()),
+    (STEPS, ("normalized", 22.4, 10.0, 38.1, 31.5)),
+    (STEPS, ("both", 22.4, 10.0, 38.1, 31.5)),
     (DROP, F.dropout2d),
     (FOLD, fused),
     (FOLD, in_place),
 ]
 WRONG = [
-    (SIZE, lambda n, k, s, p: (n + p - k) // s + 1, "on both sides"),
-    (SIZE, lambda n, k, s, p: (n + 2 * p - k) // s, "place at the start"),
-    (SIZE, lambda n, k, s, p: (n - k) // s + 1, "Without padding?"),
-    (SIZE, lambda n, k, s, p: (n + 2 * p - k) / s + 1, "16.5", "rounds down"),
-    (SIZE, lambda n, k, s, p: -(-(n + 2 * p - k) // s) + 1, "rounded up"),
-    (SIZE, lambda n, k, s, p: n, "should be 30, yours is 32"),
-    (SIZE, lambda n, k, s, p: n // 0, "Your code raised ZeroDivisionError"),
-    (CONV, lambda x, w, s, p: library(x, w.flip(2, 3), s, p), "turned by 180°"),
-    (CONV, lambda x, w, s, p: library(x, w.mT, s, p), "swapped"),
-    (CONV, lambda x, w, s, p: library(x[:1], w[:, :1], s, p), "first input channel"),
-    (CONV, lambda x, w, s, p: library(x, w, s, p) / 2, "averaged"),
-    (CONV, lambda x, w, s, p: library(x, w, 1, p), "stride has no effect"),
-    (CONV, lambda x, w, s, p: library(x, w, s, 0), "padding has no effect"),
-    (CONV, lambda x, w, s, p: library(x, w[:1], s, p), "(4, 6, 5)", "shape (1, 6, 5)"),
-    (CONV, lambda x, w, s, p: library(x, w, s, 1 if p else 0), "5 x 5 kernel"),
+    (LAYERS, (13, 11_664, 2_327_040), "on both sides"),
+    (LAYERS, (12, 11_664, 2_327_040), "place at the start"),
+    (LAYERS, (16, 11_664, 2_327_040), "loses a pixel on each side"),
+    (LAYERS, (15, 11_664, 2_327_040), "loses its border"),
+    (LAYERS, (14, 11_520, 2_327_040), "normalizations are missing"),
+    (LAYERS, (14, 11_592, 2_327_040), "two parameters for each channel"),
+    (LAYERS, (14, 11_736, 2_327_040), "have no bias"),
+    (LAYERS, (14, 11_160, 2_327_040), "first kernel is 4 x 4"),
+    (LAYERS, (14, 960, 2_327_040), "for every input channel"),
+    (LAYERS, (14, 11_664, 4_654_080), "Count a multiply-add once"),
+    (LAYERS, (14, 11_664, 3_833_856), "the input's places"),
+    (LAYERS, (14, 11_664, 2_949_120), "14 x 14"),
+    (LAYERS, (14, 11_664, 11_520), "every place"),
+    (LAYERS, (14, 11_664), "Give three numbers"),
+    (STEPS, ("normal", 22.4, 10.0, 38.1, 31.5), "one of", "not 'normal'"),
+    (STEPS, ("both", 0.224, 0.1, 0.38, 0.31), "not a fraction"),
+    (STEPS, ("both", 38.1, 31.5, 22.4, 10.0), "swap the two"),
+    (STEPS, ("both", 22.4, 21.0, 38.1, 31.5), "should not learn"),
+    (STEPS, ("both", 22.4, 10.0, 38.1, 10.0), "should still learn"),
+    (STEPS, ("both", 22.4, 10.0), "Give five things"),
     (DROP, dropped(lambda x: x.shape), "dropped in part"),
     (DROP, dropped(lambda x: (1, x.shape[1], 1, 1)), "Every image lost the same maps"),
     (DROP, dropped(lambda x: (len(x), 1, 1, 1)), "all of its maps or none"),

@@ -1,40 +1,13 @@
 """Attempts at the exercises of notebook 06."""
 
-import torch
 from torch import nn
 
 from cifar_helpers.checks import deconvolution_and_residual as checks
 
 
-def writing(change):
-    """An attempt that writes `change(weight)` into the layer."""
-
-    @torch.no_grad()
-    def attempt(layer):
-        layer.weight.copy_(change(layer.weight))
-
-    return attempt
-
-
-def mean_of_taps(weight):
-    return weight.mean(dim=(2, 3), keepdim=True)
-
-
-def smaller(layer):
-    layer.weight = nn.Parameter(mean_of_taps(layer.weight))
-
-
-def a_copy(layer):
-    return mean_of_taps(layer.weight).expand_as(layer.weight)
-
-
-def frozen_weight(layer):
-    weight = a_copy(layer).detach().clone()
-    layer.weight = nn.Parameter(weight, requires_grad=False)
-
-
-def deleted(layer):
-    del layer.weight
+def shortcut_kept(x, f):
+    kept = x.clone()
+    return f(x) + kept
 
 
 def zeroing(*names):
@@ -68,11 +41,13 @@ def small(stack):
 
 
 PADDING = checks.doubling_padding
-TILES, IDENTITY = checks.start_without_blocks, checks.start_as_identity
+WEAKER, IDENTITY = checks.weaker_blocks, checks.start_as_identity
+BLOCK = checks.residual_block
 RIGHT = [
     (PADDING, lambda k: ((k - 1) // 2, k % 2)),
-    (TILES, writing(mean_of_taps)),
-    (TILES, writing(lambda weight: weight[:, :, :1, :1])),
+    (WEAKER, (428.5, 1.31)),
+    (BLOCK, lambda x, f: x + f(x.clone())),
+    (BLOCK, shortcut_kept),
     (IDENTITY, zeroing("norm.weight")),
     (IDENTITY, zeroing("norm.weight", "norm.bias")),
 ]
@@ -83,15 +58,18 @@ WRONG = [
     (PADDING, lambda k: ((k - 1) // 2, 2), "smaller than the stride"),
     (PADDING, lambda k: ((k - 2) / 2, k % 2), "0.5", "Divide with //"),
     (PADDING, lambda k: k // 2, "Return two whole numbers"),
-    (TILES, writing(lambda w: w.mean()), "same weight"),
-    (TILES, writing(lambda w: w.mean((0, 2, 3), True)), "averaged over channels"),
-    (TILES, writing(lambda w: w.mean((1, 2, 3), True)), "averaged over channels"),
-    (TILES, writing(lambda w: w.mean(2, True)), "still differ"),
-    (TILES, writing(lambda w: 0.5 * w), "still differ"),
-    (TILES, smaller, "keep its shape"),
-    (TILES, deleted, "keep its shape"),
-    (TILES, a_copy, "unchanged"),
-    (TILES, frozen_weight, "learns no more"),
+    (WEAKER, (1.31, 428.5), "order"),
+    (WEAKER, (8.2, 8.4), "some hundreds", "without batch norm"),
+    (WEAKER, (428.5, 428.5), "did `scale` reach"),
+    (WEAKER, (1 / 428.5, 1.31), "first over last"),
+    (WEAKER, (-428.5, 1.31), "positive"),
+    (WEAKER, [428.5], "Give two numbers"),
+    (WEAKER, ([428.5, 1.3], [1.3, 1.2]), "each should be a number"),
+    (BLOCK, lambda x, f: f(x) + x, "changes its input in place", "x.clone()"),
+    (BLOCK, lambda x, f: x + f(x), "changes its input in place"),
+    (BLOCK, lambda x, f: f(x.clone()), "shortcut is missing"),
+    (BLOCK, lambda x, f: x, "Only the shortcut"),
+    (BLOCK, lambda x, f: 2 * x, "the result"),
     (IDENTITY, zeroing("pointwise.weight"), "Do not zero the pointwise"),
     (IDENTITY, zeroing("depthwise.weight"), "Do not zero the depthwise"),
     (IDENTITY, zeroing("norm.weight", "pointwise.weight"), "Do not zero the pointwise"),

@@ -1,33 +1,10 @@
 """Attempts at the exercises of notebook 03."""
 
 import torch
-from torch import nn
 
 from cifar_helpers.blocks import DepthwiseSeparableConv
 from cifar_helpers.checks import depthwise_separable as checks
 from cifar_helpers.model import count_parameters
-
-
-def cost(parameters, places=None):
-    """A cost function from a formula for the parameters (and for multiply-adds)."""
-
-    def attempt(i, o, k, height, width):
-        work = places(i, o, k, height * width) if places else 0
-        return parameters(i, o, k), work
-
-    return attempt
-
-
-def right(i, o, k):
-    return k * k * i + i * o
-
-
-def counted(c_in, c_out, kernel, height, width):
-    layers = nn.Sequential(
-        nn.Conv2d(c_in, c_in, kernel, groups=c_in, bias=False),
-        nn.Conv2d(c_in, c_out, 1, bias=False),
-    )
-    return count_parameters(layers), count_parameters(layers) * height * width
 
 
 def count_up(price):
@@ -69,30 +46,37 @@ def mean_kernel(weight):
     return filters, mixing[:, :, None, None]
 
 
-COST, WIDTH = checks.separable_cost, checks.widest_separable
-NEAREST = checks.nearest_separable
+def folded(scale=None, shift=None, twice=False):
+    """A normalization folded into the pointwise half, with room for mistakes."""
+
+    def attempt(weight, norm):
+        with torch.no_grad():
+            right = norm.weight / (norm.running_var + norm.eps).sqrt()
+            moved = shift or (lambda n, factor: n.bias - factor * n.running_mean)
+            matrix = weight * (scale(norm) if scale else right)[:, None, None]
+            mixing = matrix if twice else weight
+            return matrix, mixing[:, :, 0, 0] @ moved(norm, right)
+
+    return attempt
+
+
+def measured(*accuracies):
+    names = ("initial.conv", "dilated_far.merge.0")
+    names += ("deconvolution.down.0", "deconvolution.refine.0")
+    return dict(zip(names, accuracies, strict=True))
+
+
+WIDTH, NEAREST = checks.widest_separable, checks.nearest_separable
+FOLD, LAYERS = checks.fold_norm, checks.separable_by_layer
 RIGHT = [
-    (COST, counted),
     (WIDTH, count_up(price_of_the_block)),
     (NEAREST, factorized(1.0, 0.0)),
     (NEAREST, factorized(0.0, 1.0)),
     (NEAREST, factorized(0.5, 0.5)),
+    (FOLD, folded()),
+    (LAYERS, measured(13.5, 50.8, 70.0, 30.0)),
 ]
 WRONG = [
-    (COST, cost(lambda i, o, k: k * k * i * o), "That is a standard convolution"),
-    (COST, cost(lambda i, o, k: k * k * i), "the pointwise half is missing"),
-    (COST, cost(lambda i, o, k: i * o), "the depthwise half is missing"),
-    (COST, cost(lambda i, o, k: k * k * o + i * o), "not for each output channel"),
-    (COST, cost(lambda i, o, k: k * k * (i + i * o)), "are 1 x 1: no k"),
-    (COST, cost(lambda i, o, k: k * k * i * i * o), "add them up"),
-    (COST, cost(lambda i, o, k: k * i + i * o), "k rows and k columns"),
-    (COST, cost(lambda i, o, k: right(i, o, k) + i + o), "You added biases"),
-    (COST, cost(right, lambda i, o, k, hw: right(i, o, k)), "used at every place"),
-    (COST, cost(right, lambda i, o, k, hw: k * k * i + i * o * hw), "depthwise half t"),
-    (COST, cost(right, lambda i, o, k, hw: k * k * i * hw + i * o), "pointwise half t"),
-    (COST, cost(right, lambda i, o, k, hw: 2 * hw * right(i, o, k)), "as one"),
-    (COST, cost(right), "Multiply-adds for (32, 64, 3, 32, 32)", "yours is 0"),
-    (COST, lambda i, o, k, h, w: right(i, o, k), "Return two whole numbers", "2336"),
     (WIDTH, count_up(lambda c: c * c + 9 * c), "normalization is missing"),
     (WIDTH, count_up(lambda c: c * c + 2 * c), "left out the depthwise half"),
     (WIDTH, count_up(lambda c: 9 * c * c + 2 * c), "how wide a standard layer"),
@@ -107,4 +91,18 @@ WRONG = [
     (NEAREST, lambda w: (w[0], w[:, :, :1, :1]), "depthwise_weight", "(4, 1, 3, 3)"),
     (NEAREST, lambda w: (w[0][:, None], w[:, :, 0, 0]), "pointwise_weight should be"),
     (NEAREST, lambda w: w, "Return two tensors"),
+    (FOLD, folded(shift=lambda n, scale: n.bias - n.running_mean), "scaled, too"),
+    (FOLD, folded(shift=lambda n, scale: n.bias), "running mean is missing"),
+    (FOLD, folded(shift=lambda n, s: -s * n.running_mean), "beta is missing"),
+    (FOLD, folded(scale=lambda n: n.weight / n.running_var), "root is missing"),
+    (FOLD, folded(scale=lambda n: (n.running_var + n.eps) ** -0.5), "gamma is missing"),
+    (FOLD, folded(scale=lambda n: torch.ones(len(n.bias))), "still those"),
+    (FOLD, folded(twice=True), "already been multiplied"),
+    (FOLD, lambda weight, norm: weight, "Return two tensors"),
+    (FOLD, lambda weight, norm: (weight[:, :, 0, 0], norm.bias), "weight should be"),
+    (LAYERS, measured(0.135, 0.508, 0.7, 0.3), "times 100"),
+    (LAYERS, measured(88.0, 88.0, 88.0, 88.0), "Is the kernel replaced"),
+    (LAYERS, measured(13.5, 13.0, 12.0, 11.0), "own kernel back"),
+    (LAYERS, measured(13.5, 50.8, 170.0, 30.0), "between 0 and 100"),
+    (LAYERS, {"initial.conv": 13.5}, "Give a dict", "a dict of length 1"),
 ]

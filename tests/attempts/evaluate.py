@@ -2,13 +2,13 @@
 
 import numpy as np
 import torch
-from sklearn.metrics import precision_score, recall_score
+from sklearn.metrics import confusion_matrix, precision_score, recall_score
 
 from cifar_helpers.checks import evaluate as checks
 
-MATRIX = np.array([[80, 15, 5], [2, 50, 48], [9, 1, 90]])  # false alarms 11, 16, 53
-OTHER = np.array([[99, 1, 0], [9, 60, 31], [0, 21, 79]])
-OFTEN = np.array([[95, 5, 0], [20, 40, 40], [0, 50, 50]])  # class 0 is called most
+CATS = np.array([[95, 2, 2, 1], [0, 99, 0, 1], [5, 0, 91, 4], [1, 2, 7, 90]])
+# of 100 cats 90 are found, of 300 others 6 are called so: in 100 cats and 9,900 others
+PRECISION = 100 * 90 / (90 + 198)
 
 
 def scikit_learn(counts):
@@ -22,20 +22,55 @@ def scikit_learn(counts):
     )
 
 
-def by_the_image(confidence, accuracy, count):
-    """The calibration error from a list with one gap per image."""
-    gaps = (accuracy - confidence).repeat_interleave(count.long())
-    return 100 * gaps.abs().mean()
+def counted(labels, predicted, classes):
+    """The matrix by scikit-learn."""
+    return torch.tensor(confusion_matrix(labels, predicted, labels=range(classes)))
 
 
-BOTH, ECE = checks.precision_and_recall, checks.calibration_error
-ALARMS = checks.most_false_alarms
+def at_once(labels, predicted, classes):
+    """The pitfall: an index that occurs twice is counted once."""
+    matrix = torch.zeros(classes, classes)
+    matrix[labels, predicted] += 1
+    return matrix
+
+
+ROWS = torch.tensor(  # the second highest probability and the lowest are wrong
+    [
+        [0.92, 0.04, 0.04],
+        [0.05, 0.90, 0.05],
+        [0.91, 0.08, 0.01],
+        [0.1, 0.1, 0.8],
+        [0.2, 0.3, 0.5],
+    ]
+).log()
+LABELS = torch.tensor([0, 1, 1, 2, 1])
+LATER = torch.tensor([5.0, 4.0, 3.0, 2.0, 1.0])  # the first mistake is answered third
+
+
+def leads(rows, draws, same=True, points=100.0):
+    """The middle 95 % of the lead over drawn images, by NumPy."""
+    chance, first, second = np.random.default_rng(0), *map(np.asarray, rows)
+    values = []
+    for _ in range(draws):
+        some = chance.integers(len(first), size=len(first))
+        other = some if same else chance.integers(len(first), size=len(first))
+        values.append(points * (first[some].mean() - second[other].mean()))
+    low, high = np.quantile(values, (0.025, 0.975))
+    return float(low), float(high)
+
+
+NO, DRAW = checks.always_no, checks.paired_bootstrap
+BOTH, COUNT = checks.precision_and_recall, checks.count_confusions
+RARE, SURE = checks.rare_class, checks.better_sureness
 RIGHT = [
     (BOTH, scikit_learn),
-    (ECE, by_the_image),
-    (ALARMS, (MATRIX, 2)),
-    (ALARMS, (MATRIX, np.int64(2))),
-    (ALARMS, (OTHER, 2)),
+    (COUNT, counted),
+    (NO, (95, 50, 0)),
+    (NO, (95.0, 50.0, 0.0)),
+    (DRAW, lambda a, b, draws: leads((a, b), draws)),
+    (RARE, (CATS, PRECISION)),
+    (RARE, (torch.tensor(CATS), round(PRECISION, 1))),
+    (SURE, (ROWS, LABELS, LATER)),
 ]
 WRONG = [
     (BOTH, lambda m: (m.diagonal() / m.sum(1), m.diagonal() / m.sum(0)), "swapped"),
@@ -44,21 +79,37 @@ WRONG = [
     (BOTH, lambda m: (m / m.sum(0), m / m.sum(1)), "One number per class"),
     (BOTH, lambda m: (m.diagonal() / m.sum(1),) * 2, "The precision at (0,)"),
     (BOTH, lambda m: m.diagonal() / m.sum(0), "two tensors"),
-    (ECE, lambda c, a, n: 100 * ((a - c) * n).sum() / n.sum(), "cancel"),
-    (ECE, lambda c, a, n: 100 * ((a - c) * n).sum().abs() / n.sum(), "cancel"),
-    (ECE, lambda c, a, n: 100 * (a - c).abs().mean(), "counts by its images"),
-    (ECE, lambda c, a, n: 100 * ((a - c).abs() * n).sum(), "number of images"),
-    (ECE, lambda c, a, n: ((a - c).abs() * n).sum() / n.sum(), "give percent"),
-    (ECE, lambda c, a, n: 100 * (a - c).abs().max(), "the largest gap"),
-    (ECE, lambda c, a, n: 100 * ((a - c) ** 2 * n).sum() / n.sum(), "square"),
-    (ECE, lambda c, a, n: 42.0, "mean gap, weighted by images"),
-    (ALARMS, (MATRIX, 1), "you summed rows"),
-    (ALARMS, (MATRIX, 0), "11 false alarms are not the most"),
-    (ALARMS, (MATRIX, 10), "0 to 2"),
-    (ALARMS, (MATRIX, "cat"), "a whole number", "'cat'"),
-    (ALARMS, (MATRIX, 1.5), "a whole number, yours is 1.5"),
-    (ALARMS, (MATRIX, [0, 1]), "a whole number", "a list of length 2"),
-    (ALARMS, (MATRIX[0], 2), "one row and one column"),
-    (ALARMS, (7, 2), "one row and one column"),
-    (ALARMS, (OFTEN, 0), "leave out the diagonal"),
+    (COUNT, lambda t, p, n: counted(p, t, n), "Rows and columns are swapped"),
+    (COUNT, at_once, "counted once only"),
+    (COUNT, lambda t, p, n: counted(t, p, n) / len(t), "do not divide"),
+    (COUNT, lambda t, p, n: counted(t, p, n)[:2, :2], "of shape (3, 3)"),
+    (COUNT, lambda t, p, n: counted(t, p, n) + 1, "at (0, 0) should be 1"),
+    (NO, (0.95, 50, 0), "give percent"),
+    (NO, (95, 0.5, 0), "give percent"),
+    (NO, (95, 95, 0), "The recall of yes is 0"),
+    (NO, (95, 47.5, 0), "counts the same"),
+    (NO, (95, 50, 0.95), "by blind answers"),
+    (NO, (95, 50), "Give three numbers"),
+    (DRAW, lambda a, b, draws: leads((a, b), draws, same=False), "draw once"),
+    (DRAW, lambda a, b, draws: leads((b, a), draws), "minus the second"),
+    (DRAW, lambda a, b, draws: leads((a, b), draws, points=1), "Give points"),
+    (DRAW, lambda a, b, draws: leads((a, b), draws)[::-1], "the lower end first"),
+    (DRAW, lambda a, b, draws: (-5.0, 11.0), "the interval should be about"),
+    (DRAW, lambda a, b, draws: 3.0, "two numbers"),
+    (RARE, (CATS, PRECISION / 100), "give percent"),
+    (RARE, (CATS, 93.75), "That is the precision on the test set"),
+    (RARE, (CATS, 90), "That is the recall"),
+    (RARE, (CATS, 0.9), "All alarms were counted as right"),
+    (RARE, (CATS, 100 * 90 / (90 + 0.06 * 9900)), "divide them by these"),
+    (RARE, (CATS, 50), "Take 10,000 such images"),
+    (RARE, (CATS[0], 50), "one row and one column"),
+    (RARE, (CATS[:3, :3], 50), "one row and one column"),
+    (RARE, (0 * CATS, 50), "should hold cats"),
+    (RARE, (CATS, "many"), "The precision should be a number, yours is 'many'"),
+    (SURE, (ROWS, LABELS, ROWS.amax(1)), "that of the highest probability itself"),
+    (SURE, (ROWS, LABELS, -LATER), "The sign is wrong"),
+    (SURE, (ROWS, LABELS, (ROWS.argmax(1) == LABELS).float()), "look at the labels"),
+    (SURE, (ROWS, LABELS, ROWS), "One number per image"),
+    (SURE, (ROWS, LABELS[:3], LATER), "of shape (5,)"),
+    (SURE, (ROWS, ROWS.argmax(1), LATER), "a mistake that can be avoided"),
 ]

@@ -35,11 +35,15 @@ def in_place(images, strength, generator):
 
 
 EACH = ("N", 1, 1, 1)
-STATISTICS, NEEDED = checks.channel_statistics, checks.images_needed
+STATISTICS, PAIRED = checks.channel_statistics, checks.paired_half_widths
+SCRAMBLED = checks.scrambled_pixels
 BRIGHTNESS = checks.random_brightness
 RIGHT = [
     (STATISTICS, statistics(lambda pixels: pixels.std((0, 2, 3)))),
-    (NEEDED, lambda a, h: (1.96 / h) ** 2 * a * (100 - a)),
+    (PAIRED, (0.5, 0.78)),
+    (PAIRED, (0.4997, 0.7832)),
+    (SCRAMBLED, ("network", 38.0, 38.3, 50.4, 41.5)),
+    (SCRAMBLED, ("both", 38.0, 35.9, 50, 36)),
     (BRIGHTNESS, right_brightness),
 ]
 WRONG = [
@@ -58,15 +62,25 @@ WRONG = [
     (STATISTICS, statistics(lambda p: p.mean((2, 3)).std(0)), "the means of the image"),
     (STATISTICS, statistics(lambda p: p.var((0, 2, 3))), "square root"),
     (STATISTICS, statistics(lambda p: 255 * p.std((0, 2, 3))), "still in bytes"),
-    (NEEDED, lambda a, h: a * (100 - a) / h**2, "1.96 is missing"),
-    (NEEDED, lambda a, h: 1.96**2 * a * (1 - a / 100) / h**2 / 100, "both by 100"),
-    (NEEDED, lambda a, h: 1.96**2 * a * (1 - a / 100) / h, "must be squared"),
-    (
-        NEEDED,
-        lambda a, h: 1.96**2 * (a / 100 * (1 - a / 100)) ** 0.5 / (h / 100) ** 2,
-        "p (1 - p) stands under the root",
-    ),
-    (NEEDED, lambda a, h: 10_000, "should be 55,319, yours is 10,000"),
+    (PAIRED, (0.255, 0.783), "1.96 is missing"),
+    (PAIRED, (0.1634, 0.783), "Add the shares"),
+    (PAIRED, (0.005, 0.783), "Give points"),
+    (PAIRED, (0.0013, 0.783), "root is missing"),
+    (PAIRED, (0.783, 0.5), "value for different images"),
+    (PAIRED, (0.5, 1.1074), "right angle"),
+    (PAIRED, (0.5, 0.5436), "half width of one accuracy"),
+    (PAIRED, (0.5, 0.5635), "half width of one accuracy"),
+    (PAIRED, (0.5, 0.149), "you subtracted them"),
+    (PAIRED, (0.5, 0.4), "1.96 is missing"),
+    (PAIRED, (0.5, 0.0078), "Give points"),
+    (PAIRED, (0.5, 0.65), "should be 0.7831"),
+    (SCRAMBLED, ("none", 38, 38.3, 50, 41), "one of", "not 'none'"),
+    (SCRAMBLED, ("network", 0.38, 0.383, 0.5, 0.41), "not a fraction"),
+    (SCRAMBLED, ("network", 38, 11.0, 50, 10.5), "in the same order"),
+    (SCRAMBLED, ("network", 38, 38.4, 41, 50), "after minus before"),
+    (SCRAMBLED, ("network", 38, 35.5, 50, 48.5), "Did you swap"),
+    (SCRAMBLED, ("network", 38, 38.4, 50, 410), "should not occur"),
+    (SCRAMBLED, ("network", 38, 41), "Give five things"),
     (BRIGHTNESS, brightness((1, 1, 1, 1)), "All images"),
     (BRIGHTNESS, brightness(("N", 3, 1, 1)), "its colour"),
     (BRIGHTNESS, brightness(("N", 3, 4, 4)), "pixels of one image"),

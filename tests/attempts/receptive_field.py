@@ -26,6 +26,13 @@ def last_stride(layers):
     return size, layers[-1][1], start
 
 
+def spread_padding(layers):
+    """As if the padding were dilated, too."""
+    size, jump, _ = recurrence()(layers)
+    dilated = [(k, s, d, d * p) for k, s, d, p in layers]
+    return size, jump, recurrence()(dilated)[2]
+
+
 def traced_stack(blocks=(2, 2, 3)):
     """(size, jump) of convolutions in blocks, a 2 x 2 pooling between them, traced."""
     layers = []
@@ -59,6 +66,16 @@ def rows_seen(dilations):
     return rows
 
 
+def tried(dilations, expected=32):
+    """The experiment with these dilations, and what is seen."""
+    return dilations, expected, len(rows_seen(dilations))
+
+
+def box_height(dilations):
+    rows = rows_seen(dilations)
+    return max(rows) - min(rows) + 1
+
+
 FIELD, STACK = checks.field_recurrence, checks.field_of_a_stack
 GAPLESS, TAPS = checks.gapless_dilations, checks.taps_that_see
 SOME_DILATIONS = [(2, 4, 9), (9, 9, 3), (9, 4, 2), (1, 5, 15), (2, 4, 10), (3, 9, 3)]
@@ -67,7 +84,7 @@ RIGHT = [
     (STACK, traced_stack()),
     (TAPS, taps_at),
     (TAPS, traced_taps),
-    *((GAPLESS, d) for d in SOME_DILATIONS if rows_seen(d) == set(range(32))),
+    *((GAPLESS, tried(d)) for d in SOME_DILATIONS if len(rows_seen(d)) == 32),
 ]
 WRONG = [
     (FIELD, recurrence(late=True), "size", "before this layer's stride"),
@@ -76,6 +93,7 @@ WRONG = [
     (FIELD, recurrence(step=lambda k, d, j: k * d * j), "k - 1 steps"),
     (FIELD, recurrence(shift=lambda p, j: p * j), "start", "subtract"),
     (FIELD, recurrence(shift=lambda p, j: -p), "start", "jump is missing"),
+    (FIELD, spread_padding, "start", "whatever the dilation"),
     (FIELD, lambda layers: 3, "three whole numbers, (size, jump, start), not 3"),
     (FIELD, last_stride, "jump", "product of all strides"),
     (STACK, (15, 4), "as if nothing were pooled"),
@@ -88,15 +106,20 @@ WRONG = [
     (STACK, (40, 2), "multiply all strides"),
     (STACK, 40, "two numbers, (size, jump), not 40"),
     (STACK, (40.5, 4), "each should be a whole number, yours is 40.5"),
-    (GAPLESS, (2, 4, 8), "rows 1 to 31", "at least 15"),
-    (GAPLESS, (1, 1, 1), "rows 12 to 20"),
-    (GAPLESS, (3, 9, 9), "rows 3 to 29", "padding"),
-    (GAPLESS, (2, 8, 16), "gaps", "never"),
-    (GAPLESS, (4, 8, 12), "gaps"),
-    (GAPLESS, (2, 4), "three whole numbers", "a tuple of length 2"),
-    (GAPLESS, (2.5, 4, 9), "a whole number, yours is 2.5"),
-    (GAPLESS, (0, 4, 9), "at least 1"),
-    (GAPLESS, (2, 4, 10**30), "below 32"),
+    (GAPLESS, tried((2, 4, 8)), "rows 1 to 31", "at least 15"),
+    (GAPLESS, tried((1, 1, 1)), "rows 12 to 20"),
+    (GAPLESS, tried((3, 9, 9)), "rows 3 to 29", "padding"),
+    (GAPLESS, tried((2, 8, 16)), "gaps", "never"),
+    (GAPLESS, tried((4, 8, 12)), "gaps"),
+    (GAPLESS, (2, 4), "three things", "a tuple of length 2"),
+    (GAPLESS, ((2, 4), 32, 32), "three whole numbers", "a tuple of length 2"),
+    (GAPLESS, ((2.5, 4, 9), 32, 32), "a whole number, yours is 2.5"),
+    (GAPLESS, ((0, 4, 9), 32, 32), "at least 1"),
+    (GAPLESS, ((2, 4, 10**30), 32, 32), "below 32"),
+    (GAPLESS, tried((2, 4, 9), expected=40), "1 to 32 rows"),
+    (GAPLESS, ((2, 8, 16), 32, box_height((2, 8, 16))), "gaps included"),
+    (GAPLESS, ((2, 4, 9), 32, 1024), "count the rows"),
+    (GAPLESS, ((2, 4, 9), 32, 30), "measure anew"),
     (TAPS, lambda size, dilation, i, j: 9, "padding"),
     (TAPS, lambda *a: on_axis(*a[:3]) + on_axis(*a[:2], a[3]), "multiply"),
     (TAPS, lambda *a: taps_at(*a) - 1, "middle"),

@@ -6,23 +6,9 @@ from scipy import linalg, stats
 from cifar_helpers.checks import same_budget_higher_accuracy as checks
 
 
-def by_scipy(before, after):
-    """Welch's t is the gain divided by its error."""
-    gain = (after.mean() - before.mean()).item()
-    return gain, gain / stats.ttest_ind(after, before, equal_var=False).statistic
-
-
-def gain(error, sign=1, middle=torch.mean):
-    return lambda b, a: (sign * (middle(a) - middle(b)), error(b, a))
-
-
-def error(before, after, correction=1):
-    parts = (v.var(correction=correction) / len(v) for v in (before, after))
-    return sum(parts).sqrt()
-
-
-def summed(before, after):
-    return sum(v.std() / len(v) ** 0.5 for v in (before, after))
+def from_scipy():
+    """Half the 95 % interval's width: Student's t with 6 degrees, one spread."""
+    return stats.t.ppf(0.975, 6) * 0.85 * (1 / 2 + 1 / 2) ** 0.5
 
 
 def polar(matrix):
@@ -34,34 +20,25 @@ def svd(factor):
     return lambda matrix: factor(*torch.linalg.svd(matrix, full_matrices=False))
 
 
-def mcnemar(before, after):
-    """From the table of all four cases, image by image."""
-    pairs = list(zip(before.tolist(), after.tolist(), strict=True))
-    fixed, broken = pairs.count((False, True)), pairs.count((True, False))
-    return fixed, broken, (fixed - broken) / (fixed + broken) ** 0.5
-
-
-def scaled(divisor):
-    def attempt(before, after):
-        fixed, broken, _ = mcnemar(before, after)
-        return fixed, broken, (fixed - broken) / divisor(fixed, broken, before)
-
-    return attempt
-
-
-GAIN, NEAREST = checks.gain_with_error, checks.nearest_orthogonal
-PAIRS = checks.fixed_and_broken
-RIGHT = [(GAIN, by_scipy), (NEAREST, polar), (PAIRS, mcnemar)]
+GAIN, NEAREST = checks.smallest_gain, checks.nearest_orthogonal
+UNFAIR, OWN = checks.unfair_entries, checks.own_change
+BEFORE, AFTER = [50.0, 52.0, 51.0], [60.0, 61.0, 59.5]
+RIGHT = [
+    (GAIN, from_scipy()),
+    (GAIN, 2.08),
+    (NEAREST, polar),
+    (UNFAIR, ["epochs", "crop_padding"]),
+    (UNFAIR, {"crop_padding", "epochs"}),
+    (OWN, ("higher", BEFORE, AFTER)),
+    (OWN, ("higher", AFTER, BEFORE)),
+    (OWN, ["the same", torch.tensor(BEFORE), (50.5, 51.5, 52.5)]),
+]
 WRONG = [
-    (GAIN, gain(error, sign=-1), "The sign"),
-    (GAIN, gain(lambda b, a: error(b, a) ** 2), "take the root"),
-    (GAIN, gain(lambda b, a: error(b, a, 0)), "n − 1"),
-    (GAIN, gain(lambda b, a: (b.var() + a.var()).sqrt()), "single runs"),
-    (GAIN, gain(summed), "their squares do"),
-    (GAIN, gain(lambda b, a: torch.cat([b, a]).std()), "together"),
-    (GAIN, gain(lambda b, a: 42.0), "The error should be", "yours is 42"),
-    (GAIN, lambda b, a: a.mean() - b.mean(), "two numbers"),
-    (GAIN, gain(error, middle=torch.amax), "The gain should be"),
+    (GAIN, 2.447 * 0.85 / 2**0.5, "Both means"),
+    (GAIN, 2.447 * 0.85 * 2**0.5, "their squares do"),
+    (GAIN, 1.96 * 0.85, "Student's t"),
+    (GAIN, 0.85, "one standard error"),
+    (GAIN, 5.0, "should be", "yours is 5"),
     (NEAREST, lambda m: m, "the matrix itself"),
     (NEAREST, lambda m: m / m.norm(), "each direction"),
     (NEAREST, lambda m: m / torch.linalg.svdvals(m)[0], "each direction"),
@@ -69,10 +46,17 @@ WRONG = [
     (NEAREST, svd(lambda u, s, v: (u * s.sqrt()) @ v), "should all be 1"),
     (NEAREST, svd(lambda u, s, v: -u @ v), "The matrix at", "should be"),
     (NEAREST, lambda m: m[:, :2], "of shape (4, 4)", "full_matrices=False"),
-    (PAIRS, lambda b, a: mcnemar(a, b), "swapped"),
-    (PAIRS, scaled(lambda fixed, broken, b: fixed + broken), "the root"),
-    (PAIRS, scaled(lambda fixed, broken, b: len(b) ** 0.5), "both agree"),
-    (PAIRS, lambda b, a: (a.sum(), (~a).sum(), 0.0), "The number of fixed images"),
-    (PAIRS, lambda b, a: (*mcnemar(b, a)[:2], 7.0), "z should be"),
-    (PAIRS, lambda b, a: mcnemar(b, a)[:2], "three numbers"),
+    (UNFAIR, ["epochs"], "There should be 1 more"),
+    (UNFAIR, [], "There should be 2 more"),
+    (UNFAIR, ["epochs", "crop_padding", "weight_decay"], "its own rate and decay"),
+    (UNFAIR, ["epochs", "batch_size"], "'batch_size' should not be there"),
+    (UNFAIR, "epochs", "a list of names"),
+    (UNFAIR, [8, 9], "a list of names"),
+    (OWN, ("better", BEFORE, AFTER), "one of", "'better'"),
+    (OWN, (BEFORE, AFTER), "(expected, before, after)"),
+    (OWN, ("higher", BEFORE, AFTER[:2]), "after should be a list", "of three runs"),
+    (OWN, ("higher", BEFORE, BEFORE), "the same numbers"),
+    (OWN, ("higher", [0.5, 0.52, 0.51], AFTER), "multiply by 100"),
+    (OWN, ("higher", [50.0] * 3, AFTER), "did the seed change"),
+    (OWN, ("higher", [50.0, 51.0, 520.0], AFTER), "from 0 to 100"),
 ]

@@ -1,110 +1,116 @@
 """Attempts at the exercises of notebook 10."""
 
-import math
-
 import torch
+from torch.nn import functional as F
 
 from cifar_helpers.checks import train_on_gpu as checks
 
 
-def windowed_schedule(step, steps, warmup_steps):
-    """The same schedule cut out of a triangle and the falling half of a Hann window."""
-    if step < warmup_steps:
-        return torch.linspace(0, 1, warmup_steps + 2)[step + 1].item()
-    decay = steps - warmup_steps
-    window = torch.hann_window(2 * decay, dtype=torch.float64)  # (2 decay,)
-    return window[decay + step - warmup_steps].item()
+def epoch(clear=True, step=True, report=None):
+    """An epoch as the text has it, or with one mistake."""
+
+    def run(model, optimizer, batches):
+        losses, sizes = [], []
+        for inputs, labels in batches:
+            if clear:
+                optimizer.zero_grad()
+            loss = F.nll_loss(model(inputs), labels)
+            loss.backward()
+            if step:
+                optimizer.step()
+            losses.append(loss.detach())
+            sizes.append(len(labels))
+        total = sum(n * loss for n, loss in zip(sizes, losses, strict=True))
+        return report(losses, total) if report else total / sum(sizes)
+
+    return run
 
 
-def schedule(line=None, cosine=None):
-    """A schedule with a part of one's own: functions of (step, steps, warmup)."""
-    line = line or (lambda s, n, w: (s + 1) / (w + 1))
-    cosine = cosine or (lambda s, n, w: half(math.pi * (s - w) / (n - w)))
-    return lambda s, n, w: line(s, n, w) if s < w else cosine(s, n, w)
+def epoch_in_functions(model, optimizer, batches):
+    """The same by another way: sums over images, gradients set and dropped."""
+    total = 0.0
+    for inputs, labels in batches:
+        losses = -model(inputs)[torch.arange(len(labels)), labels]
+        gradients = torch.autograd.grad(losses.mean(), list(model.parameters()))
+        for parameter, gradient in zip(model.parameters(), gradients, strict=True):
+            parameter.grad = gradient
+        optimizer.step()
+        total += losses.sum().item()
+    return total / sum(len(labels) for _, labels in batches)
 
 
-def half(angle):
-    return (1 + math.cos(angle)) / 2
+def epoch_of_cleared_gradients(model, optimizer, batches):
+    for inputs, labels in batches:
+        F.nll_loss(model(inputs), labels).backward()
+        optimizer.zero_grad()
+        optimizer.step()
+    return 0.5
 
 
-def decay(cosine):
-    """A schedule whose decay is a function of the progress."""
-    return schedule(cosine=lambda s, n, w: cosine((s - w) / (n - w)))
+def parts(share, move=0.0):
+    """Accumulate losses summed over a part, times a share of its size."""
+
+    def accumulate(model, batches):
+        images = sum(len(labels) for _, labels in batches)
+        for inputs, labels in batches:
+            loss = F.nll_loss(model(inputs), labels, reduction="sum")
+            (loss * share(len(labels), images, len(batches))).backward()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter -= move
+
+    return accumulate
 
 
-def smoothed(true, other):
-    """Targets with the given probability of the true and of any other class."""
-
-    def target(label, classes, smoothing):
-        values = torch.full((classes,), float(other(classes, smoothing)))
-        values[label] = true(classes, smoothing)
-        return values
-
-    return target
+def at_once(model, batches):
+    """All images in one batch: what the parts must add up to."""
+    inputs, labels = (torch.cat(list(both)) for both in zip(*batches, strict=True))
+    F.cross_entropy(model(inputs), labels).backward()
 
 
-def from_the_loss(label, classes, smoothing):
-    """The gradient of torch's own loss is softmax - target."""
-    loss = torch.nn.CrossEntropyLoss(label_smoothing=smoothing)
-    scores = torch.zeros(1, classes, requires_grad=True)
-    loss(scores, torch.tensor([label])).backward()
-    return 1 / classes - scores.grad[0]
+def last_part(model, batches):
+    F.nll_loss(model(batches[-1][0]), batches[-1][1]).backward()
 
 
-def averaging(formula):
-    return lambda averaged, weights, decay: [
-        formula(a, w, decay) for a, w in zip(averaged, weights, strict=True)
-    ]
+def weights_only(model, batches):
+    last_part(model, batches)
+    model[0].bias.grad = None
 
 
-RATE, SMOOTH = checks.learning_rate_schedule, checks.label_smoothing
-AVERAGE = checks.weight_average
+EPOCH, PARTS = checks.training_epoch, checks.accumulated_gradient
+SCALES, BATCHES = checks.loss_scales, checks.batch_experiment
 RIGHT = [
-    (RATE, windowed_schedule),
-    (RATE, schedule()),
-    (SMOOTH, from_the_loss),
-    (SMOOTH, smoothed(lambda k, e: 1 - e + e / k, lambda k, e: e / k)),
-    (AVERAGE, averaging(lambda a, w, d: w.lerp(a, d))),
+    (EPOCH, epoch()),
+    (EPOCH, epoch_in_functions),
+    (PARTS, parts(lambda n, images, count: 1 / images)),
+    (PARTS, at_once),
+    (SCALES, (1024, 65536)),
+    (BATCHES, (16, 1.25, 1.75)),
+    (BATCHES, (256, 1.25, 1.75)),
 ]
 WRONG = [
-    (RATE, schedule(lambda s, n, w: s / w), "Step 0 would learn nothing"),
-    (RATE, schedule(lambda s, n, w: s / (w + 1)), "Step 0 would learn nothing"),
-    (RATE, schedule(lambda s, n, w: (s + 1) / w), "Divide by W + 1"),
-    (RATE, schedule(lambda s, n, w: 0.5), "(step + 1) / (W + 1)"),
-    (RATE, schedule(lambda s, n, w: half(math.pi * s / n)), "This step is warm-up"),
-    (
-        RATE,
-        schedule(cosine=lambda s, n, w: half(math.pi * s / n)),
-        "subtract W above and below",
-    ),
-    (
-        RATE,
-        schedule(cosine=lambda s, n, w: half(math.pi * (s - w) / n)),
-        "end at zero",
-    ),
-    (RATE, decay(lambda progress: math.cos(math.pi * progress)), "halve it"),
-    (RATE, decay(lambda progress: 2 * half(math.pi * progress)), "halve it"),
-    (RATE, decay(half), "multiply the progress by pi"),
-    (RATE, decay(lambda p: half(math.radians(math.pi * p))), "the progress by pi"),
-    (RATE, decay(lambda progress: half(2 * math.pi * progress)), "not to 2 pi"),
-    (RATE, decay(lambda progress: 1 - progress), "the progress is"),
-    (
-        SMOOTH,
-        smoothed(lambda k, e: 1 - e, lambda k, e: e / (k - 1)),
-        "the other 9 classes only",
-    ),
-    (SMOOTH, smoothed(lambda k, e: 1 - e, lambda k, e: e / k), "gets its part"),
-    (SMOOTH, smoothed(lambda k, e: 1 + e / k, lambda k, e: e / k), "taken away from"),
-    (SMOOTH, smoothed(lambda k, e: 1 - e + e / k, lambda k, e: 0), "sum to 0.91"),
-    (SMOOTH, lambda *arguments: [0.1] * 10, "the probability at (3,) should be 0.91"),
-    (SMOOTH, lambda *arguments: torch.ones(1, 10), "shape (10,)", "shape (1, 10)"),
-    (AVERAGE, averaging(lambda a, w, d: (1 - d) * a + d * w), "to the old average"),
-    (AVERAGE, averaging(lambda a, w, d: d * a + w), "add up to 1"),
-    (AVERAGE, averaging(lambda a, w, d: (a + w) / 2), "use decay"),
-    (AVERAGE, averaging(lambda a, w, d: w), "nothing is averaged"),
-    (AVERAGE, averaging(lambda a, w, d: a), "has not changed"),
-    (AVERAGE, averaging(lambda a, w, d: a.sum()), "tensor of shape (2, 3)"),
-    (AVERAGE, averaging(lambda a, w, d: 0.8 * a + 0.2 * w), "the average"),
-    (AVERAGE, lambda a, w, d: a[0], "tensor of shape (2, 3)"),
-    (AVERAGE, lambda a, w, d: a[:1], "list of 2 tensors", "a list of length 1"),
+    (EPOCH, epoch(clear=False), "added to those of all batches"),
+    (EPOCH, epoch(step=False), "have not moved"),
+    (EPOCH, epoch_of_cleared_gradients, "have not moved"),
+    (EPOCH, epoch(report=lambda losses, _: sum(losses) / 3), "count twice as much"),
+    (EPOCH, epoch(report=lambda losses, _: sum(losses)), "sum over batches"),
+    (EPOCH, epoch(report=lambda losses, total: total), "divide by their number"),
+    (EPOCH, epoch(report=lambda losses, _: losses[-1]), "last batch's loss alone"),
+    (EPOCH, epoch(report=lambda losses, _: losses), "What you return should be"),
+    (PARTS, parts(lambda n, images, count: 1 / n), "as many times too long"),
+    (PARTS, parts(lambda n, images, count: 1 / n / count), "by its share of all"),
+    (PARTS, parts(lambda n, images, count: 1), "divide by their number"),
+    (PARTS, parts(lambda n, images, count: 1 / images, 0.1), "have moved"),
+    (PARTS, last_part, "last part's gradient alone"),
+    (PARTS, weights_only, "Every parameter must get"),
+    (SCALES, (1000, 65536), "powers of two"),
+    (SCALES, (512, 65536), "bring 1e-7 up to"),
+    (SCALES, (2048, 65536), "halve it"),
+    (SCALES, (1024, 131072), "leave 0.5 below"),
+    (SCALES, (1024, 32768), "double it"),
+    (SCALES, (65536, 1024), "come first"),
+    (BATCHES, (64, 1.25, 1.75), "16 or 256"),
+    (BATCHES, (16, 1.75, 1.25), "sixteen times as many steps"),
+    (BATCHES, (16, 1.25, 1.25), "the same run's"),
+    (BATCHES, (16, 125.0, 175.0), "a few nats"),
 ]

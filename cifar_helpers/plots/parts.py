@@ -1,0 +1,90 @@
+"""What happens part by part: feature maps, and shares of what a network costs."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+
+from cifar_helpers.plots.inputs import to_array, to_pictures
+from cifar_helpers.plots.style import INK, PALETTE, new_figure
+
+LEAST_PERCENT = 4.5  # of a strip: a narrower piece has no room for its share
+
+
+def maps_by_part(
+    image, networks: Mapping[str, Mapping[str, object]], titles: Mapping[str, str]
+) -> Figure:
+    """Feature maps of each part (rows), for several networks side by side.
+
+    `image` is a picture (3, H, W). `networks` maps a network's name to its maps by
+    part, each (count, h, w), with the same parts and counts everywhere; `titles` gives
+    each part's name for the reader. A map is scaled from its least value (dark) to its
+    largest (bright).
+    """
+    parts = list(next(iter(networks.values())))
+    count = len(next(iter(next(iter(networks.values())).values())))
+    for name, maps in networks.items():
+        shapes = [to_array(maps[part], f"{name}, {part}", 3).shape for part in maps]
+        if list(maps) != parts or any(shape[0] != count for shape in shapes):
+            raise ValueError(f"{name} must have {count} maps for each of {parts}")
+    columns = 2 + count * len(networks)
+    with new_figure(0.95 * len(parts)) as figure:
+        widths = (1.2, 1.1, *[1] * (columns - 2))
+        panels = figure.subplots(len(parts), columns, width_ratios=widths)
+        for panel in panels.flat:
+            panel.set_axis_off()
+        panels[0, 0].imshow(to_pictures(to_array(image, "image", 3)[None])[0])
+        for number, (name, maps) in enumerate(networks.items()):
+            first = 2 + number * count
+            panels[0, first].set_title(name, size=10)
+            for row, part in enumerate(parts):
+                for column, values in enumerate(maps[part]):
+                    panels[row, first + column].imshow(np.asarray(values))
+        for row, part in enumerate(parts):
+            name = titles[part].replace(" ", "\n", 1)
+            look = {"transform": panels[row, 1].transAxes, "size": 9, "va": "center"}
+            panels[row, 1].text(0.95, 0.5, name, ha="right", **look)
+    names = ", ".join(titles[part] for part in parts)
+    figure.set_label(f"Feature maps after {names}; networks: {', '.join(networks)}.")
+    return figure
+
+
+def share_strips(
+    amounts: Mapping[str, Mapping[str, float]], titles: Mapping[str, str]
+) -> Figure:
+    """One strip for each kind of cost, shared out among the parts in their colours.
+
+    `amounts` maps a cost, such as "parameters", to the amount of each part, none below
+    zero; `titles` gives each part's name for the legend.
+    """
+    parts = list(next(iter(amounts.values())))
+    told = []
+    with new_figure(0.55 * len(amounts) + 1.3) as figure:
+        axes = figure.subplots()
+        for place, (cost, by_part) in enumerate(amounts.items()):
+            values = to_array([by_part[part] for part in parts], cost, 1)
+            if not np.isfinite(values).all() or values.min() < 0 or not values.any():
+                raise ValueError(f"{cost}: amounts must be finite and not negative")
+            shares = 100 * values / values.sum()
+            left = np.cumsum(shares) - shares
+            for number, share in enumerate(shares):
+                colour = PALETTE[number % len(PALETTE)]
+                label = titles[parts[number]] if place == 0 else None
+                look = {"color": colour, "edgecolor": "white", "label": label}
+                axes.barh(place, share, 0.62, left[number], **look)
+                if share > LEAST_PERCENT:
+                    light = np.dot(to_rgb(colour), (0.299, 0.587, 0.114)) > 0.5
+                    text = {"ha": "center", "va": "center", "size": 9}
+                    middle = left[number] + share / 2
+                    text["color"] = INK if light else "white"
+                    axes.text(middle, place, f"{share:.0f} %", **text)
+            largest = int(shares.argmax())
+            told.append(f"{cost}: most in {titles[parts[largest]]}")
+        axes.set_yticks(range(len(amounts)), amounts)
+        axes.invert_yaxis()
+        axes.grid(False, axis="y")
+        axes.set(xlim=(0, 100), xlabel="share of the whole network (%)")
+        figure.legend(loc="outside lower center", ncols=4)
+    figure.set_label(f"Strips of shares by part. {'; '.join(told)}.")
+    return figure
