@@ -70,6 +70,38 @@ class DepthwiseSeparableConv(nn.Module):
         return self.activation(y)
 
 
+class DenseConv(nn.Module):
+    """What a depthwise separable convolution stands for: every channel reads every one.
+
+    A dilated 3 x 3 convolution -> batch normalization -> plus the input -> ReLU.
+    Maps (N, channels, H, W) to the same shape, with 9 channels^2 + 2 channels
+    parameters.
+    """
+
+    def __init__(self, channels: int, dilation: int = 1, residual: bool = True):
+        super().__init__()
+        self.conv = nn.Conv2d(
+            channels, channels, 3, padding=dilation, dilation=dilation, bias=False
+        )
+        self.norm = nn.BatchNorm2d(channels)
+        self.activation = nn.ReLU(inplace=True)
+        self.residual = residual
+
+    def zero_init_residual(self) -> None:
+        """Begin as the shortcut alone: with gamma = 0 the filters add nothing yet.
+
+        (Goyal et al. 2017, section 5.1.) Without a shortcut, nothing is changed.
+        """
+        if self.residual:
+            nn.init.zeros_(self.norm.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm(self.conv(x))  # (N, channels, H, W)
+        if self.residual:
+            y += x
+        return self.activation(y)
+
+
 class GatedUnit(nn.Module):
     """Filters of several dilations side by side, then a gate instead of a ReLU.
 
@@ -123,16 +155,18 @@ class GatedUnit(nn.Module):
 
 
 def make_unit(kind: str, channels: int, dilation: int = 1, residual: bool = True):
-    """A layer that keeps a map's shape: "separable" or "gated"."""
+    """A layer that keeps a map's shape: "separable", "dense" or "gated"."""
     if kind == "gated":
         return GatedUnit(channels, dilation, residual)
+    if kind == "dense":
+        return DenseConv(channels, dilation, residual)
     return DepthwiseSeparableConv(channels, channels, dilation, residual=residual)
 
 
 class DilatedBlock(nn.Module):
     """Part 2: pairs of units, the second looking farther than the first.
 
-    A unit is a depthwise separable convolution, or a gated unit.
+    A unit is a depthwise separable convolution, a dense one, or a gated unit.
     Dilation d spreads the nine taps of a 3 x 3 filter over (2 d + 1) x (2 d + 1)
     pixels at no extra cost (Yu & Koltun 2016, equation 2). Both see the map at its full
     size. Only then a stride s is taken, by a dense convolution that looks at all pixels

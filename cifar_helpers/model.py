@@ -73,7 +73,7 @@ class NetConfig:
     attention_reduction: int = 4  # channels per hidden unit of the attention
     rates: tuple[int, ...] = (6, 12, 18)  # dilations of the ASPP branches
     aspp_stride: int = 4  # the branches are evaluated on every 4th row and column
-    unit: str = "separable"  # or "gated": of the dilated blocks and the coarsest maps
+    unit: str = "separable"  # of the dilated blocks; or "dense"; "gated": and coarsest
     down_kernel: int = 3  # or 4: of the deconvolution part's step down
     down_groups: int = 1  # groups of channels that it, or a first step, does not mix
     up_groups: int = 1  # the same for the transposed convolution
@@ -183,7 +183,7 @@ RULES = {  # what each entry of a NetConfig may be
     "attention_reduction": whole(1),
     "rates": wholes(1),
     "aspp_stride": whole(1),
-    "unit": choice("separable", "gated"),
+    "unit": choice("separable", "dense", "gated"),
     "down_kernel": choice(3, 4),
     "down_groups": whole(1),
     "up_groups": whole(1),

@@ -300,6 +300,25 @@ def test_dilated_block_of_gated_units():
     torch.testing.assert_close(block(x), y)
 
 
+@pytest.mark.parametrize("residual", [True, False])
+def test_dilated_block_of_dense_convolutions(residual):
+    block = prepared(DilatedBlock(4, 4, (1, 3), residual=residual, unit="dense"))
+    y = x = maps(2, 4, 5, 6)
+    for unit, dilation in ((block.near, 1), (block.far, 3)):
+        filtered = convolution(y, unit.conv.weight, 1, dilation, dilation)
+        filtered = normalization(filtered, unit.norm)
+        y = positive_part(filtered + y if residual else filtered)
+        assert sum(p.numel() for p in unit.parameters()) == 9 * 4**2 + 2 * 4
+    torch.testing.assert_close(block(x), y)
+    for unit in (block.near, block.far):
+        nn.init.zeros_(unit.norm.bias)
+        before = block(x)
+        unit.zero_init_residual()
+    if residual:
+        before = positive_part(x)
+    torch.testing.assert_close(block(x), before)
+
+
 def test_dilated_block_with_a_stride_skips_no_pixel():
     """Dilation 2 and 4 alone would never read the odd rows and columns."""
     block = prepared(DilatedBlock(3, 4, (2, 4), stride=2))

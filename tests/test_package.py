@@ -22,11 +22,11 @@ PACKAGE = ROOT / "cifar_helpers"
 FLOORS = (  # a module imports from lower floors only, a package's parts from each other
     {"mirrors", "intervals"},
     {"runtime", "field_rules", "hooks", "download", "depthwise", "optimizers"},
-    {"data", "blocks"},
+    {"data", "blocks", "factorial"},
     {"augment", "corruptions", "model"},
     {"recipes", "pretrained", "receptive_field", "evaluation", "checkpoints"},
     {"scores", "confusion", "calibration"},
-    {"training", "plots", "explain"},
+    {"training", "plots", "explain", "ablation"},
     {"notebook", "checks", "speed", "guesses"},
     {"audit"},
 )
@@ -37,6 +37,7 @@ FOR_READERS = {
     "notebook",
     "checks",
     "intervals",
+    "factorial",
     "audit",
 }  # these may import more
 FOR_FEW = "matplotlib pandas seaborn sklearn scipy IPython ipywidgets torchvision"

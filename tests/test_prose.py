@@ -38,6 +38,7 @@ GIVEN = {  # numbers that a text sets or cites: exercises, thought examples, pap
     "10_train_on_gpu": {"0.005"},  # a rate that an exercise sets
     "13_train_faster": {"70 %", "405,000", "3,800", "2,600"},  # of an exercise
     "12_where_to_trust_it": {"9,300", "0.54 %", "91 %", "80 %", "0.1", "3.3 %"},
+    "14_what_each_block_buys": {"5 %", "0.6", "0.3", "40,000"},  # levels, a design
     "README": {"95.5 %", "3.11", "3.13"},  # a goal; versions of Python
     "15_same_budget_higher_accuracy": {"1,600", "91 %", "95.5 %"},  # a subset; goals
 }

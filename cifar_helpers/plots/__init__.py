@@ -31,6 +31,15 @@ from cifar_helpers.plots.convolution import (
     taps_alive,
     taps_on_image,
 )
+from cifar_helpers.plots.effects import (
+    effects_with_intervals,
+    gains_and_costs,
+    means_of_pairs,
+    one_among_many,
+    run_spread,
+    runs_with_switches,
+    worse_wins,
+)
 from cifar_helpers.plots.evaluation import (
     claim_sizes,
     dots_with_intervals,

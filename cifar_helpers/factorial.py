@@ -1,0 +1,204 @@
+"""Effects of switches, from runs in which all of them vary at once.
+
+In a factorial design every run says something about every switch: the effect of one is
+the mean of all runs that have it minus the mean of all that have not. An ordinary least
+squares fit gives the same numbers, and those of designs that are not complete.
+Source: Box, Hunter & Hunter 2005, *Statistics for Experimenters*, chapters 5 and 6.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from scipy import stats
+
+from cifar_helpers.intervals import t_quantile
+
+LEAST_FREEDOM = 3  # degrees of freedom: with fewer, an interval says next to nothing
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What one switch buys, or what two buy together beyond the sum of both.
+
+    `points`: of a switch, the mean with it minus the mean without it. Of two, what the
+    first buys where the second is on minus what it buys where the second is off.
+    """
+
+    factors: tuple[str, ...]  # one or two
+    points: float
+    half_width: float  # of the 95 % interval, for this effect alone
+    p: float  # chance of a larger effect than this, either way, if there were none
+    corrected_p: float  # Holm's, for all effects with as many factors
+
+    @property
+    def name(self) -> str:
+        """`"dilation"`, or `"dilation × aspp"`."""
+        return " × ".join(self.factors)
+
+    @property
+    def verdict(self) -> str:
+        """`"better"` or `"worse"` with it; or `"not to be told apart"`."""
+        if self.corrected_p >= 0.05:
+            return "not to be told apart"
+        return "better" if self.points > 0 else "worse"
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """All effects of a design, and the spread that their intervals come from."""
+
+    mean: float  # of all runs, if the design is balanced
+    effects: tuple[Effect, ...]
+    where_all_on: tuple[Effect, ...]  # of each switch, if all the others are on
+    spread: float  # standard deviation of a run around the fit
+    freedom: int  # degrees of freedom of that spread
+    names: tuple[str, ...]  # of the switches
+    coefficients: np.ndarray  # (columns,)
+    covariance: np.ndarray  # (columns, columns), of the coefficients
+
+    def of(self, *factors: str) -> Effect:
+        """The effect of one switch, or of two. Raises KeyError if it was not fitted."""
+        for effect in self.effects:
+            if set(effect.factors) == set(factors):
+                return effect
+        raise KeyError(f"{' × '.join(factors)} is not among the fitted effects")
+
+    def difference(self, first, second) -> tuple[float, float]:
+        """Of two combinations, as fitted: first minus second, half the 95 % interval.
+
+        Both say with 0 or 1 for each switch whether it is on, (switches,).
+        """
+        signs = 2 * np.array([first, second], dtype=float) - 1
+        order = 2 if len(self.effects) > len(self.names) else 1
+        rows = _columns(self.names, signs, order)[1]
+        weights = np.zeros(len(self.coefficients))
+        weights[: rows.shape[1]] = rows[0] - rows[1]  # blocks take no part
+        error = (weights @ self.covariance @ weights) ** 0.5
+        return float(weights @ self.coefficients), t_quantile(self.freedom) * error
+
+    def with_factors(self, count: int) -> list[Effect]:
+        """Main effects (1) or interactions of two (2), the largest first."""
+        chosen = [effect for effect in self.effects if len(effect.factors) == count]
+        return sorted(chosen, key=lambda effect: -abs(effect.points))
+
+
+def fit_effects(
+    names: Sequence[str], on, values, blocks=None, interactions: bool | None = None
+) -> Fit:
+    """Main effects and interactions of two, by least squares.
+
+    `on` (runs, switches) says what was on in each run, `values` (runs,) what it
+    reached; `blocks` (runs,), such as seeds, take a common shift of their runs out.
+    `interactions` None: where the runs suffice for them and leave `LEAST_FREEDOM`
+    over. What the fit leaves over is the error: chance and interactions of three and
+    more. Raises ValueError if the runs cannot tell the effects apart, or leave nothing.
+    """
+    on, values = np.asarray(on, dtype=float), np.asarray(values, dtype=float)
+    if on.shape != (len(values), len(names)) or not np.isin(on, (0, 1)).all():
+        raise ValueError(
+            f"on must be 0 or 1, of shape ({len(values)}, {len(names)}), got {on.shape}"
+        )
+    least = LEAST_FREEDOM if interactions is None else 1
+    orders = {None: ((2, least), (1, 1)), True: ((2, 1),), False: ((1, 1),)}
+    for order, enough in orders[interactions]:
+        factors, design = _columns(names, 2 * on - 1, order)
+        if blocks is not None:
+            design = np.concatenate([design, _shifts(blocks)], axis=1)
+        freedom = len(values) - design.shape[1]
+        if freedom >= enough and np.linalg.matrix_rank(design) == design.shape[1]:
+            return _fit(tuple(names), factors, design, values, freedom)
+    raise ValueError(
+        f"{len(values)} runs are too few, or too alike, to tell {len(names)} switches "
+        "apart"
+    )
+
+
+def _columns(names, signs: np.ndarray, order: int):
+    """What each column of the design stands for, and the design: products of ±1."""
+    indices = [()]
+    for size in range(1, order + 1):
+        indices += combinations(range(len(names)), size)
+    columns = [signs[:, list(chosen)].prod(axis=1) for chosen in indices]
+    factors = [tuple(names[i] for i in chosen) for chosen in indices]
+    return factors, np.stack(columns, axis=1)
+
+
+def _shifts(blocks) -> np.ndarray:
+    """A column for every block but the first, each with mean 0, (runs, blocks - 1)."""
+    kinds, place = np.unique(np.asarray(blocks), return_inverse=True)
+    return (np.eye(len(kinds))[place] - 1 / len(kinds))[:, 1:]
+
+
+def _fit(switches, factors, design: np.ndarray, values: np.ndarray, freedom) -> Fit:
+    """Least squares; a coefficient of a column of ±1 is half an effect."""
+    coefficients = np.linalg.lstsq(design, values, rcond=None)[0]
+    residuals = values - design @ coefficients
+    spread = math.sqrt(residuals @ residuals / freedom)
+    covariance = spread**2 * np.linalg.inv(design.T @ design)
+    identity, families = np.eye(design.shape[1]), ([], [], [])
+    for i, names in enumerate(factors):
+        if names:  # on minus off is 2 coefficients; a difference of two such, 4
+            families[len(names) - 1].append((names, 2 * len(names) * identity[i]))
+        if len(names) == 1:  # with the others at 1, interactions add to it
+            with_it = [set(names) <= set(others) for others in factors]
+            weights = np.zeros(len(identity))
+            weights[: len(factors)] = 2.0 * np.array(with_it)
+            families[2].append((names, weights))
+    main, pairs, where_all_on = (
+        _effects(family, coefficients, covariance, freedom) for family in families
+    )
+    return Fit(
+        float(coefficients[0]),
+        main + pairs,
+        where_all_on,
+        spread,
+        freedom,
+        switches,
+        coefficients,
+        covariance,
+    )
+
+
+def _effects(family, coefficients, covariance, freedom: int) -> tuple[Effect, ...]:
+    """Weighted sums of coefficients with t intervals, corrected among each other."""
+    points = np.array([weights @ coefficients for _, weights in family])
+    errors = np.array([(w @ covariance @ w) ** 0.5 for _, w in family])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = np.nan_to_num(np.abs(points / errors), posinf=np.inf)
+    p = 2 * stats.t.sf(t, freedom)
+    halves = t_quantile(freedom) * errors
+    rows = zip((n for n, _ in family), points, halves, p, holm(p), strict=True)
+    return tuple(Effect(n, *map(float, numbers)) for n, *numbers in rows)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values corrected for their number, in the given order.
+
+    If one calls real what stays below 0.05, the chance of any false alarm among all of
+    them is at most 0.05, whether they are independent or not. The smallest is
+    multiplied by their number, the next by one less, and so on; none is smaller than
+    one before (Holm 1979, "A Simple Sequentially Rejective Multiple Test Procedure").
+    """
+    order = np.argsort(p_values, kind="stable")
+    corrected, least = [0.0] * len(order), 0.0
+    for rank, index in enumerate(order):
+        least = max(least, min(1.0, (len(order) - rank) * float(p_values[index])))
+        corrected[index] = least
+    return corrected
+
+
+def smallest_visible(spread: float, runs: int) -> float:
+    """Half the 95 % interval of a difference between two means of so many runs each.
+
+    `spread` is the standard deviation of single runs. A difference that was measured
+    has to be larger, to be told from none. Infinite for one run each, which says
+    nothing about its spread. Raises ValueError for less than one run.
+    """
+    if runs < 1:
+        raise ValueError(f"need at least one run of each, got {runs}")
+    if runs == 1:
+        return math.inf
+    return t_quantile(2 * runs - 2) * spread * math.sqrt(2 / runs)

@@ -1,0 +1,186 @@
+"""What each idea of the network `cpu` buys: one row for each training.
+
+    python -m tests.benchmarks.ablation factorial --seeds 0
+    python -m tests.benchmarks.ablation factorial --seeds 0 --half 1
+    python -m tests.benchmarks.ablation small-factorial --seeds 0 1 2
+    python -m tests.benchmarks.ablation noise --seeds {0..29}
+    python -m tests.benchmarks.ablation confirmation --seeds 0 1 2 3 4
+
+`factorial`: all 64 combinations of six switches, four epochs of 40,000 images.
+`noise`: one small recipe, many seeds. `small-factorial`: all combinations by that
+recipe. `confirmation`: the whole network, each single removal, the same with the freed
+parameters spent on width, and other changes, nine epochs. The same 10,000 training
+images are held out in every run and judge it; the test set is not touched. A run takes
+one thread. Several processes may work on the same file and folder: each run is claimed
+by a lock, a run that the file has is not repeated, and one that was interrupted goes on
+from its checkpoint. Rows go to results/ablation.csv, those of `noise` to
+results/noise.csv. `seconds` are wall-clock time, pauses included; `images_per_second`
+is counted in the processor's time for this process.
+"""
+
+import argparse
+import json
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+from filelock import FileLock, Timeout
+
+from cifar_helpers import runtime
+from cifar_helpers.ablation import SWITCHES
+from cifar_helpers.data import load_cifar10, split
+from cifar_helpers.evaluation import evaluate
+from cifar_helpers.model import NetConfig, count_multiply_adds, count_parameters
+from cifar_helpers.recipes import PRESETS
+from cifar_helpers.training import fit
+from tests.benchmarks.ablation_designs import DESIGNS, Run
+from tests.benchmarks.rows import add_row, command_line, read_rows
+
+COLUMNS = (
+    "design",
+    "variant",
+    *SWITCHES,
+    "seed",
+    "epochs",
+    "training_images",
+    "validation_images",
+    "parameters",
+    "multiply_adds",
+    "train_accuracy_percent",
+    "validation_accuracy_percent",
+    "validation_loss",
+    "images_per_second",
+    "seconds",
+    "threads",
+    "hardware",
+    "torch",
+    "network",
+    "recipe",
+    "command",
+)
+KEY = ("design", "variant", "seed", "epochs", "training_images", "validation_images")
+
+
+def changes_of(run: Run) -> dict:
+    """How network and recipe differ from the preset `cpu`, as JSON."""
+    network, recipe = PRESETS["cpu"]
+    start = network if isinstance(run.network, NetConfig) else type(run.network)()
+    pairs = {"network": (run.network, start), "recipe": (run.recipe, recipe)}
+    found = {}
+    for column, (mine, theirs) in pairs.items():
+        before = asdict(theirs)
+        changed = {k: v for k, v in asdict(mine).items() if v != before[k]}
+        found[column] = json.dumps(changed)
+    return found
+
+
+def row_of(run: Run, training, validation) -> dict:
+    """What is known of a run before it starts."""
+    return {
+        "design": run.design,
+        "variant": run.variant,
+        **run.switches(),
+        "seed": run.recipe.seed,
+        "epochs": run.recipe.epochs,
+        "training_images": len(training),
+        "validation_images": len(validation),
+        **changes_of(run),
+    }
+
+
+def key(row: dict) -> tuple:
+    """Rows with the same key are the same run."""
+    return tuple(str(row[name]) for name in KEY)
+
+
+def train(run: Run, training, validation, checkpoint: Path) -> dict:
+    """One run, or what is left of it; what it gave."""
+    resumed = checkpoint.exists()
+    runtime.seed_everything(run.recipe.seed)
+    model = run.model(training.images)
+    started = time.process_time()
+    model, history = fit(model, training, run.recipe, checkpoint=checkpoint)
+    processor_seconds = time.process_time() - started
+    if history.interrupted:
+        raise KeyboardInterrupt
+    judged = evaluate(model, validation)
+    seen = run.recipe.epochs * len(training)
+    return {
+        "parameters": count_parameters(model),
+        "multiply_adds": count_multiply_adds(model),
+        "train_accuracy_percent": round(history[-1]["train_accuracy_percent"], 2),
+        "validation_accuracy_percent": round(judged["accuracy_percent"], 2),
+        "validation_loss": round(judged["loss"], 5),
+        "images_per_second": "" if resumed else round(seen / processor_seconds, 1),
+        "seconds": round(sum(row["seconds"] for row in history), 1),
+    }
+
+
+def run_one(run: Run, parts, path: Path, folder: Path, constants: dict) -> None:
+    """Train, unless the file has the run or another process is at it."""
+    training, validation = parts
+    training = training.subset(slice(run.images))
+    row = row_of(run, training, validation) | constants
+    title = f"{run.design}, {run.variant}, seed {run.recipe.seed}"
+    checkpoint = folder / "-".join(key(row)).replace(" ", "_")
+    try:
+        with FileLock(f"{checkpoint}.claim", timeout=0):
+            if key(row) in map(key, read_rows(path)):
+                print(f"{title}: in {path.name} already", flush=True)
+                return
+            row |= train(run, training, validation, checkpoint)
+            with FileLock(folder / f"{path.name}.lock"):
+                add_row(path, row, COLUMNS)
+            for ending in ("", ".previous"):
+                Path(f"{checkpoint}{ending}").unlink(missing_ok=True)
+    except Timeout:
+        print(f"{title}: another process is at it", flush=True)
+        return
+    print(json.dumps(row), flush=True)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """See the module's docstring."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.ablation")
+    parser.add_argument("design", choices=sorted(DESIGNS))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--half", type=int, choices=(1, 2), help="of the design's runs")
+    parser.add_argument("--variants", nargs="+", help="only these, by name")
+    parser.add_argument("--source", default="full", help="sample: for a quick look")
+    parser.add_argument("--images", type=int, help="train on fewer, for a quick look")
+    parser.add_argument("--epochs", type=int, help="other than the design's")
+    parser.add_argument("--runs", default="runs/ablation", help="checkpoints, locks")
+    parser.add_argument("--out", help="the csv; default: the one in results/")
+    options = parser.parse_args(arguments)
+    name = "noise.csv" if options.design == "noise" else "ablation.csv"
+    path = Path(options.out or runtime.RESULTS / name)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    run_all(options, path, command_line("ablation", arguments))
+    torch.set_num_threads(threads)
+
+
+def run_all(options, path: Path, command: str) -> None:
+    """Train what the command asks for and the file lacks."""
+    folder = Path(options.runs)
+    folder.mkdir(parents=True, exist_ok=True)
+    data = load_cifar10(source=options.source).train
+    parts = split(data, validation=len(data) // 5)
+    machine = runtime.describe_machine()
+    constants = {name: machine[name] for name in ("hardware", "torch")}
+    constants |= {"threads": torch.get_num_threads(), "command": command}
+    for seed in options.seeds:
+        for run in DESIGNS[options.design](seed, options.half):
+            if options.variants and run.variant not in options.variants:
+                continue
+            if options.images:
+                run = replace(run, images=options.images)
+            if options.epochs:
+                recipe = replace(run.recipe, epochs=options.epochs)
+                run = replace(run, recipe=recipe)
+            run_one(run, parts, path, folder, constants)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,189 @@
+"""The ablation compares the networks that it names, and its design is balanced."""
+
+import json
+from itertools import combinations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from cifar_helpers import runtime
+from cifar_helpers.ablation import (
+    SWITCHES,
+    ablated,
+    every_combination,
+    variant_name,
+    widened,
+)
+from cifar_helpers.blocks import DenseConv, DepthwiseSeparableConv
+from cifar_helpers.model import CIFAR10Net, NetConfig, count_parameters
+from cifar_helpers.recipes import CPU_NETWORK, PRESETS
+from tests.benchmarks import ablation
+from tests.benchmarks.ablation_designs import DESIGNS
+from tests.benchmarks.resnet8 import ResNet8Config
+from tests.benchmarks.rows import read_rows
+
+
+def signs(sets) -> np.ndarray:
+    """+1 for what is on, -1 for what is off, (runs, 6)."""
+    return np.array([[-1 if name in off else 1 for name in SWITCHES] for off in sets])
+
+
+def test_every_switch_changes_what_it_says():
+    assert ablated() == CPU_NETWORK
+    flat = CIFAR10Net(ablated(["dilation"]))
+    dilations = {
+        module.dilation
+        for module in flat.modules()
+        if hasattr(module, "dilation") and not isinstance(module, nn.ConvTranspose2d)
+    }
+    assert dilations <= {1, (1, 1)}
+    dense = CIFAR10Net(ablated(["separable"]))
+    near = dense.dilated_near
+    assert isinstance(near.near, DenseConv) and isinstance(near.far, DenseConv)
+    kinds = {type(branch) for branch in dense.aspp.dilated}
+    assert kinds == {DepthwiseSeparableConv}
+    units = [m for m in CIFAR10Net(ablated(["residual"])).modules() if m is not None]
+    assert not any(getattr(unit, "residual", False) for unit in units)
+    for name in ("attention", "deconvolution", "aspp"):
+        assert ablated([name]).without == (name,)
+    with pytest.raises(ValueError, match="no such switch: .'norm'"):
+        ablated(["norm"])
+
+
+def test_the_sixty_four_networks_are_different_and_run():
+    networks = [ablated(off) for off in every_combination()]
+    assert len({variant_name(off) for off in every_combination()}) == 64
+    assert len(set(networks)) == 64
+    images = torch.zeros(2, 3, 24, 24)  # the recipe begins with such small images
+    for network in (networks[0], networks[-1], *networks[5:64:13]):
+        assert CIFAR10Net(network)(images).shape == (2, 10)
+
+
+@pytest.mark.parametrize(("runs", "clear"), [(16, 1), (32, 2), (64, 3)])
+def test_the_order_may_be_broken_off(runs, clear):
+    """Columns of up to so many factors are orthogonal to each other."""
+    x = signs(every_combination())[:runs]
+    columns = [np.ones(runs, int)]
+    for size in range(1, clear + 1):
+        columns += [
+            x[:, list(chosen)].prod(1) for chosen in combinations(range(6), size)
+        ]
+    columns = np.stack(columns, 1)
+    assert (columns.T @ columns == runs * np.eye(columns.shape[1])).all()
+
+
+@pytest.mark.parametrize("name", ["separable", "deconvolution", "aspp"])
+def test_freed_parameters_are_spent_on_width(name):
+    budget = count_parameters(CIFAR10Net(CPU_NETWORK))
+    network = widened(ablated([name]), budget)
+    assert 0.98 * budget < count_parameters(CIFAR10Net(network)) <= budget
+    wider = network.channels > CPU_NETWORK.channels
+    assert wider == (name != "separable")
+    assert network.without == ablated([name]).without
+
+
+def test_no_width_is_small_enough():
+    with pytest.raises(ValueError, match="no width leaves 1 parameters"):
+        widened(NetConfig(), 1)
+
+
+@pytest.mark.parametrize("name", DESIGNS)
+def test_designs(name):
+    runs = DESIGNS[name](seed=3)
+    names = [run.variant for run in runs]
+    assert len(set(names)) == len(names)
+    assert {run.recipe.seed for run in runs} == {3}
+    assert len({run.recipe.epochs for run in runs}) == 1, "lengths are never mixed"
+    parts = DESIGNS[name](3, 1) + DESIGNS[name](3, 2)
+    if name != "noise":
+        assert parts == runs
+    for run in runs:
+        if run.off is not None:
+            assert run.network == ablated(run.off)
+            assert run.switches() == {n: int(n not in run.off) for n in SWITCHES}
+    if name == "confirmation":
+        assert {run.recipe.epochs for run in runs} == {PRESETS["cpu"][1].epochs}
+        assert isinstance(runs[-1].network, ResNet8Config)
+
+
+def test_rows_are_kept_and_not_repeated(tmp_path):
+    path, threads = tmp_path / "ablation.csv", torch.get_num_threads()
+    command = ["factorial", "--images", "300", "--epochs", "1", "--source", "sample"]
+    command += ["--out", str(path), "--runs", str(tmp_path / "runs")]
+    command += ["--variants", "whole", "no separable, aspp", "--seeds"]
+    ablation.main([*command, "0"])
+    assert torch.get_num_threads() == threads
+    whole, other = read_rows(path)
+    assert (whole["variant"], other["variant"]) == ("whole", "no separable, aspp")
+    assert [other[name] for name in SWITCHES] == ["1", "0", "1", "1", "0", "1"]
+    network = NetConfig(**{**CPU_NETWORK.__dict__, **json.loads(other["network"])})
+    assert network == ablated(["separable", "aspp"])
+    model = CIFAR10Net(network)
+    assert int(other["parameters"]) == count_parameters(model)
+    assert other["training_images"] == "300" and other["validation_images"] == "400"
+    assert 0 <= float(whole["validation_accuracy_percent"]) <= 100
+    assert float(whole["images_per_second"]) > 0 and float(whole["seconds"]) > 0
+    ablation.main([*command, "0", "1"])
+    rows = read_rows(path)
+    assert [row["seed"] for row in rows] == ["0", "0", "1", "1"]
+    assert rows[2]["validation_loss"] != whole["validation_loss"]
+
+
+def test_a_run_that_another_process_has_is_left_to_it(tmp_path, capsys):
+    path, folder = tmp_path / "noise.csv", tmp_path / "runs"
+    command = ["noise", "--images", "64", "--epochs", "1", "--source", "sample"]
+    command += ["--out", str(path), "--runs", str(folder)]
+    folder.mkdir()
+    claim = folder / "noise-whole-0-1-64-400.claim"
+    with ablation.FileLock(claim):
+        ablation.main(command)
+    assert "another process is at it" in capsys.readouterr().out
+    assert not path.exists()
+    ablation.main(command)
+    assert len(read_rows(path)) == 1
+
+
+def test_an_interrupted_run_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
+    command = ["noise", "--images", "128", "--epochs", "2", "--source", "sample"]
+    whole, broken = tmp_path / "whole.csv", tmp_path / "broken.csv"
+    ablation.main([*command, "--out", str(whole), "--runs", str(tmp_path / "a")])
+    options = ["--out", str(broken), "--runs", str(tmp_path / "b")]
+
+    def killed(*_):
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ablation, "evaluate", killed)
+        with pytest.raises(RuntimeError, match="killed"):
+            ablation.main([*command, *options])
+    ablation.main([*command, *options])
+    (straight,), (resumed,) = read_rows(whole), read_rows(broken)
+    assert resumed["validation_loss"] == straight["validation_loss"]
+    assert resumed["images_per_second"] == "", "part of the time was not counted"
+
+
+@pytest.mark.parametrize("name", ["ablation.csv", "noise.csv"])
+def test_stored_rows_are_of_the_designs(name):
+    """Each row names the network that its switches, changes and sizes describe."""
+    rows = read_rows(runtime.RESULTS / name)
+    assert rows and tuple(rows[0]) == ablation.COLUMNS
+    assert len({ablation.key(row) for row in rows}) == len(rows)
+    planned = {}
+    for row in rows:
+        seed = int(row["seed"])
+        runs = planned.setdefault(
+            (row["design"], seed), {r.variant: r for r in DESIGNS[row["design"]](seed)}
+        )
+        run = runs[row["variant"]]
+        expected = ablation.changes_of(run) | {
+            "epochs": str(run.recipe.epochs),
+            "training_images": str(run.images),
+            "validation_images": "10000",
+            "parameters": str(count_parameters(run.bare())),
+        }
+        expected |= {key: str(value) for key, value in run.switches().items()}
+        assert {key: row[key] for key in expected} == expected
+        correct = float(row["validation_accuracy_percent"]) * 100  # of 10,000
+        assert correct == pytest.approx(round(correct)) and 1000 < correct < 10_000
