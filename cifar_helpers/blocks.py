@@ -40,8 +40,8 @@ class DepthwiseSeparableConv(nn.Module):
 
     Depthwise -> pointwise (Howard et al. 2017, MobileNets, section 3.1) -> batch
     normalization -> ReLU. Where the shape stays the same, the input is added before
-    the ReLU (He et al. 2016, equation 1). There is no normalization between the two
-    convolutions: it would cost time and change little.
+    the ReLU (He et al. 2016, equation 1). Nothing stands between the two convolutions,
+    as in Xception (Chollet 2017, section 4.7), not even a normalization.
     Maps (N, in_channels, H, W) to (N, out_channels, ceil(H / stride), ceil(W / stride))
     with 9 in_channels + in_channels * out_channels + 2 out_channels parameters.
     """

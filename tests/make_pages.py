@@ -2,7 +2,8 @@
 
     python -m tests.make_pages [FOLDER]     into `pages`, if none is given
 
-Links between notebooks lead to pages; the way in is `pages/index.html`.
+Links between notebooks, and to the glossary, lead to pages; the way in is
+`pages/index.html`.
 """
 
 import re
@@ -14,46 +15,45 @@ from nbconvert import HTMLExporter
 
 from tests.execute_notebooks import NOTEBOOKS, all_notebooks
 
-ROOT = NOTEBOOKS.parent
-LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)(#[^)]*)?\)")
+GLOSSARY = NOTEBOOKS / "GLOSSARY.md"
+LINK = re.compile(r"(?<!!)\[([^\]]*)\]\((?!https?:|#)([^)#]+)(#[^)]*)?\)")
 
 
-def page_of(target: str, place: Path) -> str:
-    """The address, seen from the pages' folder, of what a notebook links to."""
-    if target.endswith(".ipynb"):
-        return target.removesuffix(".ipynb") + ".html"
-    return (place / target).resolve().as_uri()  # a file that is not made into a page
+def to_pages(link: re.Match) -> str:
+    """A link in Markdown to a page instead; only its text, if there is no such page."""
+    text, target, place = link.groups()
+    suffix = Path(target).suffix
+    if suffix != ".ipynb" and Path(target).name != GLOSSARY.name:
+        return text
+    return f"[{text}]({target.removesuffix(suffix)}.html{place or ''})"
 
 
-def convert(path: Path, folder: Path) -> Path:
-    """Write one notebook's page, its links leading to other pages."""
-    notebook = nbformat.read(path, as_version=4)
+def convert(notebook: nbformat.NotebookNode, page: Path) -> Path:
+    """Write a notebook's page, its links leading to other pages."""
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            cell.source = LINK.sub(
-                lambda m: f"]({page_of(m[1], path.parent)}{m[2] or ''})", cell.source
-            )
+            cell.source = LINK.sub(to_pages, cell.source)
     exporter = HTMLExporter(template_name="lab")
-    html, _ = exporter.from_notebook_node(
-        notebook, {"metadata": {"name": path.stem, "path": str(path.parent)}}
-    )
-    page = folder / path.relative_to(NOTEBOOKS).with_suffix(".html")
+    html, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": page.stem}})
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(html, encoding="utf-8")
     return page
 
 
 def main(arguments: list[str]) -> None:
-    folder = Path(arguments[0] if arguments else ROOT / "pages")
-    pages = [convert(path, folder) for path in all_notebooks()]
-    for path in sorted((NOTEBOOKS / "solutions").glob("*.ipynb")):
-        convert(path, folder)
-    items = "".join(f'<li><a href="{p.name}">{p.stem}</a></li>' for p in pages)
-    index = (
-        f"<!doctype html><meta charset=utf-8><title>Notebooks</title><ol>{items}</ol>"
-    )
-    (folder / "index.html").write_text(index, encoding="utf-8")
-    print(f"{folder}: {len(pages)} notebooks")
+    folder = Path(arguments[0] if arguments else NOTEBOOKS.parent / "pages")
+    solutions = sorted((NOTEBOOKS / "solutions").glob("*.ipynb"))
+    for path in [*all_notebooks(), *solutions]:
+        page = folder / path.relative_to(NOTEBOOKS).with_suffix(".html")
+        convert(nbformat.read(path, as_version=4), page)
+    words = nbformat.v4.new_markdown_cell(GLOSSARY.read_text(encoding="utf-8"))
+    glossary = nbformat.v4.new_notebook(cells=[words])
+    convert(glossary, folder / f"{GLOSSARY.stem}.html")
+    names = [path.stem for path in all_notebooks()] + [GLOSSARY.stem]
+    items = "".join(f'<li><a href="{name}.html">{name}</a></li>' for name in names)
+    head = "<!doctype html><meta charset=utf-8><title>The notebooks</title>"
+    (folder / "index.html").write_text(f"{head}<ol>{items}</ol>", encoding="utf-8")
+    print(f"{folder}: {len(names)} pages, and the solutions")
 
 
 if __name__ == "__main__":

@@ -463,7 +463,7 @@ def test_warning_of_dead_taps_says_what_to_change():
         ({"without": ("atention",)}, r"some of .*attention.*, not \('atention',\)"),
         ({"without": ("head",)}, r"without must be .*, not \('head',\)"),
         ({"without": "attention"}, "without must be a tuple .*, not 'attention'"),
-        ({"unit": "dense"}, r"unit must be one of .*'gated'\), not 'dense'"),
+        ({"unit": "plain"}, r"unit must be one of .*'gated'.*\), not 'plain'"),
         ({"unit": None}, "unit must be one of .*, not None"),
         ({"unit": ["gated"]}, r"unit must be one of .*, not \['gated'\]"),
         ({"unit": "gated"}, "gated units need .* at least 32, not 16 and 88"),

@@ -1,13 +1,16 @@
 """The look holds for one figure, and Jupyter shows it sharp."""
 
+import re
 from base64 import b64decode
 from io import BytesIO
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import nbformat
 import numpy as np
 import pytest
 from drawn import IMAGES, LABELS, NAMES, STAGES, random_predictions, run_of
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from nbclient import NotebookClient
@@ -15,7 +18,9 @@ from PIL import Image
 
 from cifar_helpers import calibration, confusion, evaluation, plots, scores
 from cifar_helpers.data import CLASSES
+from cifar_helpers.plots import style
 
+ROOT = Path(__file__).resolve().parents[1]
 MATRIX = np.array([[9, 1, 0], [2, 7, 1], [0, 1, 9]])
 
 
@@ -110,7 +115,7 @@ def test_what_sticks_out_of_a_figure_is_shown():
     assert page["width"] > 130 and page["height"] == 100
     pixels = np.asarray(Image.open(BytesIO(png)).convert("RGB"))
     red = (pixels == (255, 0, 0)).all(axis=(2)).any(axis=0)
-    assert red[200:210].all() and red[-8:].any()
+    assert red[201:210].all() and red[-8:].any()
 
 
 CELL = """
@@ -145,3 +150,54 @@ def test_jupyter_shows_figures_at_twice_the_density():
         assert (width, height) == (2 * page["width"], 2 * page["height"])
     assert outputs[0]["metadata"]["image/png"] == {"width": 200, "height": 100}
     assert outputs[2]["metadata"]["image/png"] == {"width": 200, "height": 100}
+
+
+COLOUR_BLIND = {  # Machado et al. 2009, severity 1, on linear RGB
+    "protanopia": (
+        (0.152286, 1.052583, -0.204868),
+        (0.114503, 0.786281, 0.099216),
+        (-0.003882, -0.048116, 1.051998),
+    ),
+    "deuteranopia": (
+        (0.367322, 0.860646, -0.227968),
+        (0.280085, 0.672501, 0.047413),
+        (-0.011820, 0.042940, 0.968881),
+    ),
+    "tritanopia": (
+        (1.255528, -0.076749, -0.178779),
+        (-0.078411, 0.930809, 0.147602),
+        (0.004733, 0.691367, 0.303900),
+    ),
+}
+
+
+def lab(linear):
+    """CIELAB of linear sRGB (N, 3), white point D65."""
+    to_xyz = [
+        [0.4124, 0.3576, 0.1805],
+        [0.2126, 0.7152, 0.0722],
+        [0.0193, 0.1192, 0.9505],
+    ]
+    x, y, z = np.cbrt((linear @ np.transpose(to_xyz)) / (0.9505, 1.0, 1.089)).T
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=1)
+
+
+@pytest.mark.parametrize("kind", COLOUR_BLIND)
+def test_the_palette_can_be_told_apart_by_the_colour_blind(kind):
+    """Every two colours lie ten just noticeable differences apart (CIE 1976)."""
+    rgb = np.array([to_rgb(colour) for colour in plots.PALETTE])
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    seen = (linear @ np.transpose(COLOUR_BLIND[kind])).clip(0, 1)
+    colours = lab(seen)
+    apart = np.linalg.norm(colours[:, None] - colours[None], axis=2)
+    assert apart[~np.eye(len(colours), dtype=bool)].min() > 10
+    blue, orange = lab(linear)[:2]  # and this is how CIELAB is to come out
+    assert blue == pytest.approx((45.9, -0.7, -44.1), abs=3)
+
+
+def test_text_in_figures_has_nine_points_or_more():
+    sizes = [v for key, v in style.STYLE.items() if key.endswith("size")]
+    assert len(sizes) >= 5 and min(sizes) >= 9
+    for module in (ROOT / "cifar_helpers" / "plots").glob("*.py"):
+        numbers = re.findall(r"\bsize=(\d+)|fontsize=(\d+)", module.read_text())
+        assert all(int(a or b) >= 9 for a, b in numbers), module.name

@@ -225,9 +225,9 @@ def row_of(run, seed, epochs, history, images: int, target: float) -> dict:
         "seed": seed,
         "epochs": epochs,
         "training_images": images,
-        "train_seconds": round(sum(row["seconds"] for row in history), 1),
+        "train_seconds": round(sum(row["seconds"] for row in history), 3),
         "validation_accuracy_percent": round(last, 2),
-        "seconds_to_86_48": "" if reached is None else round(reached, 1),
+        "seconds_to_86_48": "" if reached is None else round(reached, 3),
     }
 
 
