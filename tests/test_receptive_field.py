@@ -37,7 +37,7 @@ def test_random_networks_agree_with_gradients():
     """`python -m tests.fuzz_receptive_field 500` follows more of them."""
     count, _, operations = fuzz_receptive_field.run(60)
     assert count["networks"] > 50 and count["bounds"] < count["maps"] / 20
-    assert count["merged"] > 20 and count["blind"] > 20  # the hard cases do occur
+    assert count["merged"] > 10 and count["blind"] > 10  # the hard cases do occur
     assert len(operations) > 250
 
 
