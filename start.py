@@ -65,10 +65,14 @@ def find_uv() -> list[str] | None:
 
     `pip install --target` is also allowed where a system manages its Python.
     """
-    if found := shutil.which("uv"):
-        return [found]
     if importlib.util.find_spec("uv"):
         return [sys.executable, "-m", "uv"]
+    found = shutil.which("uv")
+    if (
+        found
+        and not subprocess.run([found, "--version"], capture_output=True).returncode
+    ):
+        return [found]
     inside = TOOLS / "bin" / ("uv.exe" if os.name == "nt" else "uv")
     if not inside.exists():
         if importlib.util.find_spec("pip") is None:

@@ -32,6 +32,7 @@ COLAB = (  # what it ships, in November 2026, of the libraries that the package 
     *("scipy", "tqdm", "filelock>=3.24", "safetensors", "pillow", "ipykernel", "pip"),
 )
 COLAB_PYTHON = "3.13"
+NEEDED_BYTES = 15e9  # an environment with CUDA, and its downloads
 ELSEWHERE = "somebody/elsewhere"  # the address that is redirected to this copy
 STUB = "import sys, types; sys.modules['google.colab'] = types.ModuleType('colab')\n"
 
@@ -138,6 +139,10 @@ def main(words: list[str]) -> int:
     if not words or words[0] not in kinds:
         print(__doc__, file=sys.stderr)
         return 1
+    free = shutil.disk_usage(tempfile.gettempdir()).free
+    if free < NEEDED_BYTES:
+        print(f"not run: {free / 1e9:.0f} GB free, {NEEDED_BYTES / 1e9:.0f} are needed")
+        return 0
     with tempfile.TemporaryDirectory() as folder:
         kinds[words[0]](words[1:], Path(folder))
     return 0

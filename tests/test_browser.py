@@ -190,7 +190,7 @@ def test_notebook_in_the_browser(lab, page, number):
     seen = wait_for(lambda: len(pictures(page)) == stored_pictures(path), 60)
     assert seen and all(pictures(page)) and not too_wide(page)
     keep_screenshot(page, f"{number}-opened")
-    cells = run_all(page, 400)
+    cells = run_all(page, 900)
     outputs = [output for cell in cells for output in cell["outputs"]]
     assert sum("image/png" in o.get("data", {}) for o in outputs) > 0
     wait_for(lambda: all(pictures(page)), 60)

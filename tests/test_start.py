@@ -23,6 +23,8 @@ def start(monkeypatch, tmp_path):
     module.status = 0
 
     def run(command, **options):
+        if "--version" in command:  # of a uv that has been found
+            return subprocess.CompletedProcess(command, 0)
         module.calls.append([str(word) for word in command])
         if "venv" in command:
             inside = tmp_path / ".venv" / "bin" / "python"
@@ -32,6 +34,7 @@ def start(monkeypatch, tmp_path):
 
     monkeypatch.setattr(module.subprocess, "run", run)
     monkeypatch.setattr(module.shutil, "which", lambda name: "/bin/uv")
+    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
     return module
 
 
@@ -125,3 +128,13 @@ def test_it_needs_nothing_but_the_standard_library():
     imported = {line.split()[1].split(".")[0] for line in lines if "import" in line[:7]}
     imported |= {line.split()[1] for line in lines if line.startswith("from ")}
     assert imported - {"packaging.requirements", "importlib.metadata"} <= names
+
+
+def test_a_uv_that_does_not_run_is_passed_over(start, monkeypatch):
+    """As pyenv leaves one where uv belongs to another Python."""
+    broken = subprocess.CompletedProcess([], 127)
+    monkeypatch.setattr(start.subprocess, "run", lambda *_, **__: broken)
+    assert start.find_uv() is None
+    here = lambda name: name == "uv" or None  # noqa: E731
+    monkeypatch.setattr(start.importlib.util, "find_spec", here)
+    assert start.find_uv() == [sys.executable, "-m", "uv"]
