@@ -8,6 +8,7 @@ Links between notebooks, and to the glossary, lead to pages; the way in is
 
 import re
 import sys
+from html import escape
 from pathlib import Path
 
 import nbformat
@@ -15,6 +16,7 @@ from nbconvert import HTMLExporter
 
 from tests.execute_notebooks import NOTEBOOKS, all_notebooks
 
+NO_TEXT = 'alt="No description has been provided for this image"'
 GLOSSARY = NOTEBOOKS / "GLOSSARY.md"
 LINK = re.compile(r"(?<!!)\[([^\]]*)\]\((?!https?:|#)([^)#]+)(#[^)]*)?\)")
 
@@ -28,6 +30,17 @@ def to_pages(link: re.Match) -> str:
     return f"[{text}]({target.removesuffix(suffix)}.html{place or ''})"
 
 
+def with_alternative_texts(html: str, notebook: nbformat.NotebookNode) -> str:
+    """The page with the stored texts of its pictures, which nbconvert leaves out."""
+    outputs = [o for cell in notebook.cells for o in cell.get("outputs", [])]
+    pictures = [o for o in outputs if "image/png" in o.get("data", {})]
+    texts = iter(o.metadata.get("image/png", {}).get("alt", "") for o in pictures)
+    pieces = html.split(NO_TEXT)
+    if len(pieces) - 1 != len(pictures):
+        raise ValueError(f"{len(pictures)} pictures, {len(pieces) - 1} without a text")
+    return pieces[0] + "".join(f'alt="{escape(next(texts))}"{p}' for p in pieces[1:])
+
+
 def convert(notebook: nbformat.NotebookNode, page: Path) -> Path:
     """Write a notebook's page, its links leading to other pages."""
     for cell in notebook.cells:
@@ -35,6 +48,7 @@ def convert(notebook: nbformat.NotebookNode, page: Path) -> Path:
             cell.source = LINK.sub(to_pages, cell.source)
     exporter = HTMLExporter(template_name="lab")
     html, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": page.stem}})
+    html = with_alternative_texts(html, notebook)
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(html, encoding="utf-8")
     return page
