@@ -7,12 +7,7 @@ from functools import wraps
 from matplotlib.figure import Figure
 
 from cifar_helpers.plots import training_curves
-from cifar_helpers.plots.style import jupyter_shell
-
-NO_DEAD_WIDGETS = (  # the error text in place of a widget when opened again
-    "<style>.jp-OutputArea-output.jupyter-widgets:not(:has(*)) "
-    "{ display: none }</style>"
-)
+from cifar_helpers.plots.style import is_interactive, jupyter_shell
 
 
 class LiveCurves:
@@ -70,7 +65,7 @@ def slider(draw: Callable[..., Figure], **options):
 
     names = ", ".join(options)
     line = f"<small>Run this cell to move with sliders: {names}.</small>"
-    display(HTML(NO_DEAD_WIDGETS + line))
+    display(HTML(line))
     if not is_interactive():
         return None
     import ipywidgets  # slow to import, and only needed here
@@ -80,15 +75,3 @@ def slider(draw: Callable[..., Figure], **options):
         display(draw(**values))
 
     return ipywidgets.interactive(show, **options)
-
-
-def is_interactive() -> bool:
-    """Whether a person runs this Jupyter kernel, and not a script.
-
-    JupyterLab, Colab and others let a cell ask its reader for input, and say so in each
-    request (`allow_stdin`); nbclient and nbconvert do not.
-    """
-    if not in_kernel():
-        return False
-    request = jupyter_shell().kernel.get_parent()
-    return bool(request.get("content", {}).get("allow_stdin"))

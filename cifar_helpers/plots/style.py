@@ -57,6 +57,12 @@ STYLE = {
 }
 
 
+NO_DEAD_WIDGETS = (  # the error text in place of a widget when opened again
+    "<style>.jp-OutputArea-output.jupyter-widgets:not(:has(*)) "
+    "{ display: none }</style>"
+)
+
+
 def apply_style() -> None:
     """Use the look of this series for everything that matplotlib draws from now on.
 
@@ -67,6 +73,10 @@ def apply_style() -> None:
         plt.switch_backend(plt.get_backend())  # it sets a formatter when first loaded
         formatters = shell.display_formatter.formatters
         formatters["image/png"].for_type(Figure, display_png)
+    if is_interactive():
+        from IPython.display import HTML, display
+
+        display(HTML(NO_DEAD_WIDGETS))
     plt.rcParams.update(STYLE)
 
 
@@ -74,6 +84,19 @@ def jupyter_shell():
     """The IPython shell of the Jupyter kernel that runs this code; None elsewhere."""
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     return shell if getattr(shell, "kernel", None) is not None else None
+
+
+def is_interactive() -> bool:
+    """Whether a person runs this Jupyter kernel, and not a script.
+
+    JupyterLab, Colab and others let a cell ask its reader for input, and say so in each
+    request (`allow_stdin`); nbclient and nbconvert do not.
+    """
+    shell = jupyter_shell()
+    if shell is None:
+        return False
+    request = shell.kernel.get_parent()
+    return bool(request.get("content", {}).get("allow_stdin"))
 
 
 def display_png(figure: Figure) -> tuple[bytes, dict[str, object]]:
