@@ -23,7 +23,7 @@ QUIET = (  # no sandbox for root in a container, and no calls to other hosts
     *("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-quic"),
     *("--disable-background-networking", "--disable-component-update"),
 )
-OPENED = ("01", "04", "09", "10", "11", "14", "15")
+OPENED = ("01", "04", "09", "11", "14", "15")
 MOVED = ("04", "09")  # with sliders
 PATHS = {path.name[:2]: path for path in all_notebooks() if path.name[:2] in OPENED}
 TOKEN = "loopback"
