@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cifar_helpers.intervals import holm, toss
+
 
 def to_counts(matrix) -> np.ndarray:
     """A matrix of counts, (..., K, K) int64, checked; ValueError if it is none."""
@@ -75,36 +77,6 @@ def similar_classes(matrix) -> tuple[np.ndarray, np.ndarray]:
     pairs = squareform(distance)  # (K (K - 1) / 2,)
     steps = hierarchy.linkage(pairs, "average", optimal_ordering=True)
     return steps, hierarchy.leaves_list(steps)
-
-
-def holm(p_values) -> np.ndarray:
-    """p-values corrected for their number, (M,): still below 0.05 counts.
-
-    The smallest is multiplied by M, the next by M - 1, and so on, none below the one
-    before: the chance of even one false alarm among the M stays below the level (Holm
-    1979, "A Simple Sequentially Rejective Multiple Test Procedure"). ValueError unless
-    all lie between 0 and 1.
-    """
-    p = np.asarray(p_values, dtype=float)
-    if p.ndim != 1 or not ((p >= 0) & (p <= 1)).all():
-        raise ValueError("p_values must be (M,) numbers between 0 and 1")
-    order = np.argsort(p, kind="stable")
-    steps = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
-    corrected = np.empty_like(p)
-    corrected[order] = steps.clip(max=1.0)
-    return corrected
-
-
-def toss(heads, tails) -> float:
-    """The exact two-sided p-value of `heads` against `tails` with a fair coin.
-
-    1 without any toss.
-    """
-    from scipy import stats
-
-    if heads + tails == 0:
-        return 1.0
-    return float(stats.binomtest(int(heads), int(heads + tails)).pvalue)
 
 
 def asymmetries(matrix) -> list[tuple[int, int, int, int, float, float]]:

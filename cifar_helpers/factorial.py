@@ -14,7 +14,7 @@ from itertools import combinations
 import numpy as np
 from scipy import stats
 
-from cifar_helpers.intervals import t_quantile
+from cifar_helpers.intervals import holm, t_quantile
 
 LEAST_FREEDOM = 3  # degrees of freedom: with fewer, an interval says next to nothing
 
@@ -172,22 +172,6 @@ def _effects(family, coefficients, covariance, freedom: int) -> tuple[Effect, ..
     halves = t_quantile(freedom) * errors
     rows = zip((n for n, _ in family), points, halves, p, holm(p), strict=True)
     return tuple(Effect(n, *map(float, numbers)) for n, *numbers in rows)
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values corrected for their number, in the given order.
-
-    If one calls real what stays below 0.05, the chance of any false alarm among all of
-    them is at most 0.05, whether they are independent or not. The smallest is
-    multiplied by their number, the next by one less, and so on; none is smaller than
-    one before (Holm 1979, "A Simple Sequentially Rejective Multiple Test Procedure").
-    """
-    order = np.argsort(p_values, kind="stable")
-    corrected, least = [0.0] * len(order), 0.0
-    for rank, index in enumerate(order):
-        least = max(least, min(1.0, (len(order) - rank) * float(p_values[index])))
-        corrected[index] = least
-    return corrected
 
 
 def smallest_visible(spread: float, runs: int) -> float:

@@ -1,7 +1,8 @@
 """95 % intervals: what ± means in the series.
 
 One accuracy: `wilson_interval`. Two networks judged on the same images:
-`paired_interval` for the difference, `mcnemar` for the test. Runs with different seeds:
+`paired_interval` for the difference, `mcnemar` for the test. Several tests at once:
+`holm`. Runs with different seeds:
 `mean_interval`, `welch_interval`, `pooled_intervals`; these take the runs' results as a
 sample from a normal distribution.
 """
@@ -64,9 +65,35 @@ def mcnemar(first, second) -> float:
     "Note on the Sampling Error of the Difference between Correlated Proportions".
     """
     _, only_first, only_second = _disagreements(first, second)
-    if only_first + only_second == 0:
+    return toss(only_first, only_second)
+
+
+def toss(heads, tails) -> float:
+    """The exact two-sided p-value of `heads` against `tails` with a fair coin.
+
+    1 without any toss.
+    """
+    if heads + tails == 0:
         return 1.0
-    return float(stats.binomtest(only_first, only_first + only_second).pvalue)
+    return float(stats.binomtest(int(heads), int(heads + tails)).pvalue)
+
+
+def holm(p_values) -> np.ndarray:
+    """p-values corrected for their number, (M,): still below 0.05 counts.
+
+    The smallest is multiplied by M, the next by M - 1, and so on, none below the one
+    before: the chance of even one false alarm among the M stays below the level (Holm
+    1979, "A Simple Sequentially Rejective Multiple Test Procedure"). ValueError unless
+    all lie between 0 and 1.
+    """
+    p = np.asarray(p_values, dtype=float)
+    if p.ndim != 1 or not ((p >= 0) & (p <= 1)).all():
+        raise ValueError("p_values must be (M,) numbers between 0 and 1")
+    order = np.argsort(p, kind="stable")
+    steps = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    corrected = np.empty_like(p)
+    corrected[order] = steps.clip(max=1.0)
+    return corrected
 
 
 def _disagreements(first, second) -> tuple[int, int, int]:

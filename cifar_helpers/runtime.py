@@ -114,11 +114,11 @@ def median_seconds(function, *inputs, least_seconds: float = 0.2) -> float:
     Waits until a GPU is done. (`torch.utils.benchmark` does more, but its import prints
     a warning where torch is built for a GPU that is not there.)
     """
-    seconds = []
+    device, seconds = pick_device(), []
     while len(seconds) < 4 or sum(seconds[1:]) < least_seconds:
         started = time.perf_counter()
         function(*inputs)
-        synchronize(pick_device())
+        synchronize(device)
         seconds.append(time.perf_counter() - started)
     return statistics.median(seconds[1:])
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy import stats
 from sklearn.metrics import roc_auc_score
+from stand_ins import half_right
 
 from cifar_helpers import calibration
 from cifar_helpers.calibration import Claims
@@ -15,12 +16,7 @@ from cifar_helpers.evaluation import Predictions
 
 @pytest.fixture(scope="module")
 def predictions():
-    """300 predictions, about half of them right; no class is missing."""
-    generator = torch.Generator().manual_seed(2)
-    labels = torch.randint(0, 10, (300,), generator=generator)
-    logits = torch.randn(300, 10, generator=generator)
-    logits[torch.arange(300), labels] += 1.5
-    return Predictions((2 * logits).log_softmax(dim=1), labels)
+    return half_right()
 
 
 def certain(predicted, labels, confidence):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from stand_ins import TinyNet
 from torch import nn
 
 from cifar_helpers import explain
@@ -10,22 +11,6 @@ from cifar_helpers.data import MEAN, STD, normalize
 from cifar_helpers.hooks import captured
 from cifar_helpers.model import CIFAR10Net
 from cifar_helpers.recipes import PRESETS
-
-
-class TinyNet(nn.Module):
-    """Stands in for the network: dropout and batch norm behave by mode."""
-
-    def __init__(self):
-        super().__init__()
-        self.convolution = nn.Conv2d(3, 8, 3, stride=4)
-        self.norm = nn.BatchNorm2d(8)
-        self.dropout = nn.Dropout(0.5)
-        self.linear = nn.Linear(8, 10)
-
-    def forward(self, images):
-        features = self.norm(self.convolution(images)).relu()  # (N, 8, 8, 8)
-        pooled = self.dropout(features.mean(dim=(2, 3)))  # (N, 8)
-        return self.linear(4 * pooled).log_softmax(dim=1)  # (N, 10)
 
 
 @pytest.fixture

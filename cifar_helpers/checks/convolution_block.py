@@ -6,11 +6,11 @@ import torch
 from torch import nn
 
 from cifar_helpers.checks.framework import (
+    as_accuracy,
+    as_choice,
     as_items,
-    as_number,
     as_tensor,
     exercise,
-    named,
     question,
     require,
     require_close,
@@ -72,18 +72,8 @@ def larger_steps(result) -> str:
     """
     wanted = "Give five things, (expected, *plain, *normalized)"
     expected, *accuracies = as_items(result, 5, wanted)
-    require(
-        isinstance(expected, str) and expected in EXPECTATIONS,
-        f"What you expected should be one of {EXPECTATIONS}, not {named(expected)}.",
-    )
-    for accuracy in accuracies:
-        percent = as_number(accuracy, "An accuracy", "Give it in percent.")
-        require(
-            5 <= percent <= 100,
-            f"An accuracy of {percent:.4g} % should not occur: guessing gives 10. Give "
-            "percent, not a fraction.",
-        )
-    plain, plain_fast, normalized, normalized_fast = map(float, accuracies)
+    as_choice(expected, EXPECTATIONS, "What you expected")
+    plain, plain_fast, normalized, normalized_fast = map(as_accuracy, accuracies)
     require(
         normalized > plain,
         "At the small rate the normalized stack should be ahead. Did you swap the two?",

@@ -185,6 +185,24 @@ def as_whole_numbers(got, count: int, wanted: str, advice: str = "") -> list[int
     ]
 
 
+def as_choice(got, choices: tuple[str, ...], what: str) -> str:
+    """The reader's word, one of `choices`; `what` begins the hint."""
+    known = isinstance(got, str) and got in choices
+    require(known, f"{what} should be one of {choices}, not {named(got)}.")
+    return got
+
+
+def as_accuracy(got) -> float:
+    """The measured accuracy of a classifier of ten classes, in percent."""
+    percent = as_number(got, "An accuracy", "Give it in percent.")
+    require(
+        5 <= percent <= 100,
+        f"An accuracy of {percent:.4g} % should not occur: guessing gives 10. Give "
+        "percent, not a fraction.",
+    )
+    return percent
+
+
 def _differs(what: str, wanted: str, given: str, advice: str = "") -> str:
     return f"{what} should be {wanted}, yours is {given}. {advice}".strip()
 

@@ -5,8 +5,9 @@ import math
 import torch
 
 from cifar_helpers.checks.framework import (
+    as_accuracy,
+    as_choice,
     as_items,
-    as_number,
     as_tensor,
     exercise,
     named,
@@ -98,18 +99,8 @@ def scrambled_pixels(result) -> str:
     """
     wanted = "Give five things, (expected, *linear, *network)"
     expected, *accuracies = as_items(result, 5, wanted)
-    require(
-        isinstance(expected, str) and expected in EXPECTATIONS,
-        f"What you expected should be one of {EXPECTATIONS}, not {named(expected)}.",
-    )
-    for accuracy in accuracies:
-        percent = as_number(accuracy, "An accuracy", "Give it in percent.")
-        require(
-            5 <= percent <= 100,
-            f"An accuracy of {percent:.4g} % should not occur: guessing gives 10. Give "
-            "percent, not a fraction.",
-        )
-    before, linear, network_before, network = map(float, accuracies)
+    as_choice(expected, EXPECTATIONS, "What you expected")
+    before, linear, network_before, network = map(as_accuracy, accuracies)
     linear, network = linear - before, network - network_before  # points
     require(
         abs(linear) < 5,

@@ -3,6 +3,7 @@
 import torch
 
 from cifar_helpers.checks.framework import (
+    as_choice,
     as_items,
     as_number,
     as_tensor,
@@ -100,11 +101,7 @@ def unfair_entries(names) -> str:
 def own_change(result) -> str:
     """(expected, before, after): a word and two lists of three accuracies."""
     expected, *lists = as_items(result, 3, "Give (expected, before, after)")
-    words = ("higher", "lower", "the same")
-    require(
-        isinstance(expected, str) and expected in words,
-        f"expected should be one of {words}, not {named(expected)}.",
-    )
+    as_choice(expected, ("higher", "lower", "the same"), "expected")
     before, after = (
         _accuracies(values, name)
         for values, name in zip(lists, ("before", "after"), strict=True)

@@ -21,7 +21,7 @@ is counted in the processor's time for this process.
 import argparse
 import json
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -36,6 +36,7 @@ from cifar_helpers.recipes import PRESETS
 from cifar_helpers.training import fit
 from tests.benchmarks.ablation_designs import DESIGNS, Run
 from tests.benchmarks.rows import add_row, command_line, read_rows
+from tests.benchmarks.stepwise import differences
 
 COLUMNS = (
     "design",
@@ -69,9 +70,7 @@ def changes_of(run: Run) -> dict:
     pairs = {"network": (run.network, start), "recipe": (run.recipe, recipe)}
     found = {}
     for column, (mine, theirs) in pairs.items():
-        before = asdict(theirs)
-        changed = {k: v for k, v in asdict(mine).items() if v != before[k]}
-        found[column] = json.dumps(changed)
+        found[column] = json.dumps(differences(mine, theirs))
     return found
 
 
