@@ -1,7 +1,9 @@
 """The ablation compares the networks that it names, and its design is balanced."""
 
 import json
-from itertools import combinations
+import shlex
+from dataclasses import asdict, replace
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
@@ -20,7 +22,7 @@ from cifar_helpers.blocks import DenseConv, DepthwiseSeparableConv
 from cifar_helpers.model import CIFAR10Net, NetConfig, count_parameters
 from cifar_helpers.recipes import CPU_NETWORK, PRESETS
 from tests.benchmarks import ablation
-from tests.benchmarks.ablation_designs import DESIGNS
+from tests.benchmarks.ablation_designs import DESIGNS, FILES
 from tests.benchmarks.resnet8 import ResNet8Config
 from tests.benchmarks.rows import read_rows
 
@@ -95,9 +97,10 @@ def test_designs(name):
     names = [run.variant for run in runs]
     assert len(set(names)) == len(names)
     assert {run.recipe.seed for run in runs} == {3}
-    assert len({run.recipe.epochs for run in runs}) == 1, "lengths are never mixed"
+    if name != "equal-seconds":
+        assert len({run.recipe.epochs for run in runs}) == 1, "lengths are never mixed"
     parts = DESIGNS[name](3, 1) + DESIGNS[name](3, 2)
-    if name != "noise":
+    if name not in FILES:
         assert parts == runs
     for run in runs:
         if run.off is not None:
@@ -106,6 +109,49 @@ def test_designs(name):
     if name == "confirmation":
         assert {run.recipe.epochs for run in runs} == {PRESETS["cpu"][1].epochs}
         assert isinstance(runs[-1].network, ResNet8Config)
+
+
+def test_sweep_changes_one_entry_at_a_time_with_as_many_trials_each():
+    rows = {}
+    for run in DESIGNS["sweep"](seed=2):
+        name, rate = run.variant.split(", rate ")
+        assert run.recipe.learning_rate == float(rate)
+        assert (run.recipe.seed, run.network) == (2, CPU_NETWORK)
+        rows.setdefault(name, []).append(run.recipe)
+    rates = {tuple(recipe.learning_rate for recipe in row) for row in rows.values()}
+    assert len(rates) == 1 and len(rates.pop()) == len(rows["Muon"]) == 5
+    recipes = [asdict(row[0]) for row in rows.values()]
+    changed = [
+        {name for name in after if after[name] != before[name]}
+        for before, after in pairwise(recipes)
+    ]
+    assert changed == [{"batch_size"}, {"optimizer"}, {"weight_decay"}]
+
+
+def test_equal_epochs_are_equal_and_all_presets_are_their_own():
+    runs = DESIGNS["equal-epochs"](seed=0)
+    assert len({run.recipe.epochs for run in runs}) == 1
+    for run in [*runs, *DESIGNS["equal-seconds"](seed=0)]:
+        network, recipe = PRESETS[run.variant]
+        assert run.network == network
+        kept = {"epochs": recipe.epochs, "ema_decay": recipe.ema_decay}
+        assert replace(run.recipe, **kept) == recipe
+        assert run.recipe.ema_decay <= recipe.ema_decay
+
+
+def test_command_of_a_row_makes_the_same_run(tmp_path):
+    path, again = tmp_path / "a.csv", tmp_path / "b.csv"
+    command = ["sweep", "--images", "128", "--epochs", "1", "--source", "sample"]
+    command += ["--variants", "Muon, rate 0.1", "--seeds", "3"]
+    ablation.main([*command, "--out", str(path), "--runs", str(tmp_path / "x")])
+    (row,) = read_rows(path)
+    words = shlex.split(row["command"])
+    assert words[:3] == ["python", "-m", "tests.benchmarks.ablation"]
+    elsewhere = ["--out", str(again), "--runs", str(tmp_path / "y")]
+    ablation.main([*words[3:], *elsewhere])
+    (other,) = read_rows(again)
+    for name in ("variant", "seed", "recipe", "validation_loss", "command"):
+        assert other[name] == row[name]
 
 
 def test_rows_are_kept_and_not_repeated(tmp_path):

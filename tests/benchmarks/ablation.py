@@ -5,17 +5,24 @@
     python -m tests.benchmarks.ablation small-factorial --seeds 0 1 2
     python -m tests.benchmarks.ablation noise --seeds {0..29}
     python -m tests.benchmarks.ablation confirmation --seeds 0 1 2 3 4
+    python -m tests.benchmarks.ablation sweep --seeds 0 1 2
+    python -m tests.benchmarks.ablation equal-epochs --seeds 0 1 2
+    python -m tests.benchmarks.ablation equal-seconds --seeds 0 1 2
 
 `factorial`: all 64 combinations of six switches, four epochs of 40,000 images.
 `noise`: one small recipe, many seeds. `small-factorial`: all combinations by that
 recipe. `confirmation`: the whole network, each single removal, the same with the freed
 parameters spent on width, and other changes, nine epochs. The same 10,000 training
-images are held out in every run and judge it; the test set is not touched. A run takes
-one thread. Several processes may work on the same file and folder: each run is claimed
-by a lock, a run that the file has is not repeated, and one that was interrupted goes on
-from its checkpoint. Rows go to results/ablation.csv, those of `noise` to
-results/noise.csv. `seconds` are wall-clock time, pauses included; `images_per_second`
-is counted in the processor's time for this process.
+images are held out in every run and judge it; the test set is not touched. `sweep`:
+batch, optimizer and decay one at a time, each at five rates. `equal-epochs` and
+`equal-seconds`: the presets baseline, cpu and champion, each with its own recipe.
+
+A run takes one thread. Several processes may work on the same file and folder: each run
+is claimed by a lock, a run that the file has is not repeated, and one that was
+interrupted goes on from its checkpoint. Rows go to results/ablation.csv, those of
+`noise` to results/noise.csv, those of the last three to results/budget.csv. `seconds`
+are wall-clock time, pauses included; `images_per_second` is counted in the processor's
+time for this process. `command` makes the row alone again.
 """
 
 import argparse
@@ -34,8 +41,8 @@ from cifar_helpers.evaluation import evaluate
 from cifar_helpers.model import NetConfig, count_multiply_adds, count_parameters
 from cifar_helpers.recipes import PRESETS
 from cifar_helpers.training import fit
-from tests.benchmarks.ablation_designs import DESIGNS, Run
-from tests.benchmarks.rows import add_row, command_line, read_rows
+from tests.benchmarks.ablation_designs import DESIGNS, FILES, Run
+from tests.benchmarks.rows import add_row, read_rows
 from tests.benchmarks.stepwise import differences
 
 COLUMNS = (
@@ -152,15 +159,27 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--runs", default="runs/ablation", help="checkpoints, locks")
     parser.add_argument("--out", help="the csv; default: the one in results/")
     options = parser.parse_args(arguments)
-    name = "noise.csv" if options.design == "noise" else "ablation.csv"
+    name = FILES.get(options.design, "ablation.csv")
     path = Path(options.out or runtime.RESULTS / name)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    run_all(options, path, command_line("ablation", arguments))
+    run_all(options, path)
     torch.set_num_threads(threads)
 
 
-def run_all(options, path: Path, command: str) -> None:
+def command_of(run: Run, options) -> str:
+    """The command that makes this row alone again."""
+    words = [run.design, "--seeds", str(run.recipe.seed)]
+    words += ["--variants", json.dumps(run.variant)]
+    for name in ("images", "epochs"):
+        if getattr(options, name):
+            words += [f"--{name}", str(getattr(options, name))]
+    if options.source != "full":
+        words += ["--source", options.source]
+    return " ".join(["python -m tests.benchmarks.ablation", *words])
+
+
+def run_all(options, path: Path) -> None:
     """Train what the command asks for and the file lacks."""
     folder = Path(options.runs)
     folder.mkdir(parents=True, exist_ok=True)
@@ -168,11 +187,12 @@ def run_all(options, path: Path, command: str) -> None:
     parts = split(data, validation=len(data) // 5)
     machine = runtime.describe_machine()
     constants = {name: machine[name] for name in ("hardware", "torch")}
-    constants |= {"threads": torch.get_num_threads(), "command": command}
+    constants |= {"threads": torch.get_num_threads()}
     for seed in options.seeds:
         for run in DESIGNS[options.design](seed, options.half):
             if options.variants and run.variant not in options.variants:
                 continue
+            constants["command"] = command_of(run, options)
             if options.images:
                 run = replace(run, images=options.images)
             if options.epochs:

@@ -12,7 +12,13 @@ from cifar_helpers.ablation import (
     widened,
 )
 from cifar_helpers.model import CIFAR10Net, NetConfig, count_parameters
-from cifar_helpers.recipes import CPU_NETWORK, CPU_RECIPE, Recipe, initialize
+from cifar_helpers.recipes import (
+    CPU_NETWORK,
+    CPU_RECIPE,
+    PRESETS,
+    Recipe,
+    initialize,
+)
 from tests.benchmarks.laptop import REFERENCE_RECIPE
 from tests.benchmarks.resnet8 import ResNet8, ResNet8Config
 
@@ -34,6 +40,17 @@ FINE = {  # the same view, in pixels of the image, from maps of 32 x 32
     "rates": (6, 12, 18),
     "aspp_stride": 4,
 }
+SWEEP_RECIPE = Recipe(epochs=2, ema_decay=0.99)  # the baseline's, cut to length
+SWEPT = {  # name: what it changes of the recipe, on top of the row above
+    "SGD, batches of 64": {},
+    "SGD, batches of 128": {"batch_size": 128},
+    "Muon": {"optimizer": "muon"},
+    "Muon, decay 0.02": {"weight_decay": 0.02},
+}
+RATES = (0.025, 0.05, 0.1, 0.2, 0.4)  # of each row, so that all had as many trials
+SWEEP_IMAGES = 20_000
+EQUAL_EPOCHS = 4
+EQUAL_SECONDS = {"baseline": 4, "cpu": 14, "champion": 4}  # epochs that take as long
 FREEING = ("separable", "attention", "deconvolution", "aspp")  # change the parameters
 
 
@@ -121,9 +138,47 @@ def confirmation(seed: int, half: int | None = None, epochs: int = 9) -> list[Ru
     return {None: first + second, 1: first, 2: second}[half]
 
 
+def sweep(seed: int, half: int | None = None) -> list[Run]:
+    """Batch, optimizer and decay changed one at a time, each at the same five rates."""
+    recipe, runs = replace(SWEEP_RECIPE, seed=seed), []
+    for name, changes in SWEPT.items():
+        recipe = replace(recipe, **changes)
+        for rate in RATES:
+            at_rate = replace(recipe, learning_rate=rate)
+            name_of_run = f"{name}, rate {rate}"
+            runs.append(Run("sweep", name_of_run, CPU_NETWORK, at_rate, None))
+    return [replace(run, images=SWEEP_IMAGES) for run in runs]
+
+
+def equal_epochs(seed: int, half: int | None = None) -> list[Run]:
+    """Three presets, network and recipe, for as many passes."""
+    lengths = dict.fromkeys(EQUAL_SECONDS, EQUAL_EPOCHS)
+    return _presets("equal-epochs", seed, lengths)
+
+
+def equal_seconds(seed: int, half: int | None = None) -> list[Run]:
+    """The same three, each for the passes that it makes in the champion's time."""
+    return _presets("equal-seconds", seed, EQUAL_SECONDS)
+
+
+def _presets(design: str, seed: int, lengths: dict[str, int]) -> list[Run]:
+    runs = []
+    for name, epochs in lengths.items():
+        network, recipe = PRESETS[name]
+        memory = min(recipe.ema_decay, 0.99)  # not longer than a short run
+        recipe = replace(recipe, seed=seed, epochs=epochs, ema_decay=memory)
+        runs.append(Run(design, name, network, recipe, None))
+    return runs
+
+
 DESIGNS = {
     "factorial": factorial,
     "small-factorial": small_factorial,
     "noise": noise,
     "confirmation": confirmation,
+    "sweep": sweep,
+    "equal-epochs": equal_epochs,
+    "equal-seconds": equal_seconds,
 }
+FILES = {"noise": "noise.csv", "sweep": "budget.csv"}  # of results/; else ablation.csv
+FILES |= dict.fromkeys(("equal-epochs", "equal-seconds"), "budget.csv")
