@@ -27,7 +27,7 @@ FLOORS = (  # a module imports from lower floors only, a package's parts from ea
     {"recipes", "pretrained", "receptive_field", "evaluation", "checkpoints"},
     {"scores", "confusion", "calibration"},
     {"training", "plots", "explain", "ablation"},
-    {"notebook", "checks", "speed", "guesses"},
+    {"notebook", "checks", "speed", "guesses", "worth"},
     {"audit"},
 )
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names}
@@ -39,6 +39,7 @@ FOR_READERS = {
     "intervals",
     "factorial",
     "audit",
+    "worth",
 }  # these may import more
 FOR_FEW = "matplotlib pandas seaborn sklearn scipy IPython ipywidgets torchvision"
 

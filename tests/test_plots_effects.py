@@ -112,3 +112,19 @@ def test_one_among_many():
     assert names == ["all networks", "− a", "+ b"]
     untrained = plots.one_among_many([60, 62], None, {"+ b": 62}, "%")
     assert len(untrained.axes[0].lines) == 2
+
+
+def test_paired_gains_shows_every_pair_beside_the_mean():
+    effect = Effect(("aspp",), 1.0, 0.5, 0.01, 0.02)
+    figure = plots.paired_gains({"aspp": [2.0, -1.0, 0.5]}, [effect])
+    (axes,) = figure.axes
+    (dots,) = axes.collections
+    assert dots.get_offsets()[:, 1].tolist() == [-1.0, 0.5, 2.0]
+    colours = dots.get_facecolors()
+    assert (colours[1] == colours[2]).all() and (colours[0] != colours[1]).any()
+    mean, zero = axes.lines
+    assert mean.get_ydata()[0] == 1.0 and zero.get_ydata()[0] == 0
+    band = axes.patches[0]
+    assert (band.get_y(), band.get_height()) == (0.5, 1.0)
+    with pytest.raises(ValueError, match="2 effects"):
+        plots.paired_gains({"aspp": [1.0]}, [effect, effect])

@@ -36,6 +36,7 @@ from cifar_helpers.plots.effects import (
     gains_and_costs,
     means_of_pairs,
     one_among_many,
+    paired_gains,
     run_spread,
     runs_with_switches,
     worse_wins,

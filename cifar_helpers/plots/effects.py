@@ -141,6 +141,32 @@ def _dots(axes, effects, places, colour, label=None, outwards=True) -> None:
         )
 
 
+def paired_gains(gains: Mapping[str, Sequence[float]], effects: Sequence) -> Figure:
+    """For each idea, what it bought in each pair of networks, from least to most.
+
+    `gains` maps its name to differences (pairs,), with it minus without it. `effects`
+    has one for each idea; its line is the mean, the band its 95 % interval.
+    """
+    if not gains or len(gains) != len(effects):
+        raise ValueError(f"{len(gains)} ideas, {len(effects)} effects: must agree")
+    with new_figure(2.9) as figure:
+        panels = figure.subplots(1, len(gains), sharey=True, squeeze=False)[0]
+        for axes, (name, values), effect in zip(
+            panels, gains.items(), effects, strict=True
+        ):
+            values = np.sort(to_array(values, f"gains of {name}", 1))
+            low, high = (effect.points + s * effect.half_width for s in (-1, 1))
+            axes.axhspan(low, high, color=SOFT, alpha=0.3, linewidth=0)
+            axes.axhline(effect.points, color=INK, linewidth=1.5)
+            axes.axhline(0, color=INK, linewidth=1, linestyle=":")
+            colours = np.where(values > 0, BLUE, VERMILION)
+            axes.scatter(range(len(values)), values, color=colours, s=36, zorder=3)
+            axes.set(xlabel="pairs of networks, sorted", xticks=[])
+            axes.set_title(name)
+        panels[0].set_ylabel("with it − without it\n(points of accuracy)")
+    return figure
+
+
 def means_of_pairs(pairs: Mapping[tuple[str, str], object], ylabel: str) -> Figure:
     """For each pair of switches, the means of its four combinations, as two lines.
 

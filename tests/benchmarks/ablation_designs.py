@@ -139,15 +139,24 @@ def confirmation(seed: int, half: int | None = None, epochs: int = 9) -> list[Ru
 
 
 def sweep(seed: int, half: int | None = None) -> list[Run]:
-    """Batch, optimizer and decay changed one at a time, each at the same five rates."""
-    recipe, runs = replace(SWEEP_RECIPE, seed=seed), []
+    """Batch, optimizer, decay, network, one at a time, each at the same five rates."""
+    recipe, rows = replace(SWEEP_RECIPE, seed=seed), {}
     for name, changes in SWEPT.items():
         recipe = replace(recipe, **changes)
-        for rate in RATES:
-            at_rate = replace(recipe, learning_rate=rate)
-            name_of_run = f"{name}, rate {rate}"
-            runs.append(Run("sweep", name_of_run, CPU_NETWORK, at_rate, None))
-    return [replace(run, images=SWEEP_IMAGES) for run in runs]
+        rows[name] = CPU_NETWORK, recipe
+    rows["ResNet-8"] = ResNet8Config(width=24), recipe
+    return [
+        Run(
+            "sweep",
+            f"{name}, rate {rate}",
+            network,
+            replace(recipe, learning_rate=rate),
+            off=None,
+            images=SWEEP_IMAGES,
+        )
+        for name, (network, recipe) in rows.items()
+        for rate in RATES
+    ]
 
 
 def equal_epochs(seed: int, half: int | None = None) -> list[Run]:

@@ -1,0 +1,74 @@
+"""What the stored runs say of each idea: is it worth having?
+
+The runs are those of results/ablation.csv (`python -m tests.benchmarks.ablation`):
+networks with some of the six ideas of `cifar_helpers.ablation.SWITCHES` switched off.
+Notebook 14 explains how they are read; notebooks 03 to 07 quote it.
+"""
+
+import pandas as pd
+
+from cifar_helpers import runtime
+from cifar_helpers.ablation import SWITCHES
+from cifar_helpers.factorial import Fit, fit_effects
+
+ENOUGH = 32  # runs of a design: half of its networks
+DESIGNS = ("factorial", "small-factorial")  # the longer runs, the shorter ones
+ACCURACY = "validation_accuracy_percent"
+
+
+def stored_runs(path=None) -> pd.DataFrame:
+    """The runs of one design, a row each: the longer ones, if there are enough.
+
+    `path`: a csv with the columns of results/ablation.csv, which is the default.
+    Designs are never mixed, since a shorter run is another question. Raises ValueError
+    if the file has no run of either design.
+    """
+    table = pd.read_csv(path or runtime.RESULTS / "ablation.csv")
+    longer, shorter = (table[table["design"] == name] for name in DESIGNS)
+    chosen = longer if len(longer) >= ENOUGH or shorter.empty else shorter
+    if chosen.empty:
+        raise ValueError(f"no run of {' or '.join(DESIGNS)} in the table")
+    return chosen.reset_index(drop=True)
+
+
+def effects(runs: pd.DataFrame) -> Fit:
+    """What each idea buys, in points of validation accuracy, from all runs at once."""
+    on = runs[list(SWITCHES)].to_numpy(dtype=int)
+    values = runs[ACCURACY].to_numpy()
+    return fit_effects(list(SWITCHES), on, values, blocks=runs["seed"])
+
+
+def pairs(runs: pd.DataFrame, idea: str) -> pd.Series:
+    """With the idea minus without it, for each two networks that differ in it alone.
+
+    In points of validation accuracy, the mean over the seeds that both were trained
+    with. The index is the other five switches, 1 for on. Raises KeyError for an unknown
+    idea.
+    """
+    others = [name for name in SWITCHES if name != idea]
+    reached = runs.groupby([*others, "seed", idea])[ACCURACY].mean().unstack(idea)
+    reached = reached.reindex(columns=[0, 1])  # where one of them was never trained
+    return (reached[1] - reached[0]).dropna().groupby(others).mean()
+
+
+def summary(runs: pd.DataFrame, idea: str) -> str:
+    """What the runs say of an idea, in a few lines of text."""
+    fitted, differences = effects(runs), pairs(runs, idea)
+    length = f"{runs['epochs'][0]} epochs of {runs['training_images'][0]:,} images"
+    lines = [f"{len(runs)} networks, {length} each; {idea}:"]
+    if len(differences):
+        ahead = int((differences > 0).sum())
+        lines.append(
+            f"  {len(differences)} pairs differ in nothing else; ahead is the network "
+            f"with it in {ahead}"
+        )
+    around = next(e for e in fitted.where_all_on if e.name == idea)
+    for where, effect in (
+        ("on average over all networks", fitted.of(idea)),
+        ("where all other ideas are on", around),
+    ):
+        lines.append(
+            f"  {where}: {effect.points:+.2f} ± {effect.half_width:.2f} points "
+            f"({effect.verdict})"
+        )
+    return "\n".join(lines)

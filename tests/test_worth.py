@@ -1,0 +1,86 @@
+"""What is said of an idea is what its runs say."""
+
+from itertools import product
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cifar_helpers import worth
+from cifar_helpers.ablation import SWITCHES
+
+BOUGHT = dict(zip(SWITCHES, (1.0, -2.0, 0.0, 3.0, 0.5, 4.0), strict=True))
+
+
+def made_up(design="factorial", seeds=(0,), noise=0.05) -> pd.DataFrame:
+    """All 64 networks, whose ideas buy what `BOUGHT` says."""
+    chance = np.random.default_rng(0)
+    rows = []
+    for seed, on in product(seeds, product((0, 1), repeat=len(SWITCHES))):
+        state = dict(zip(SWITCHES, on, strict=True))
+        reached = 70 + sum(BOUGHT[name] * here for name, here in state.items())
+        reached += noise * chance.standard_normal()
+        known = {"design": design, "seed": seed, "epochs": 4, "training_images": 40_000}
+        rows.append(known | state | {worth.ACCURACY: reached})
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize("idea", SWITCHES)
+def test_pairs_differ_in_one_idea_and_by_what_it_buys(idea):
+    differences = worth.pairs(made_up(noise=0), idea)
+    assert len(differences) == 32
+    np.testing.assert_allclose(differences, BOUGHT[idea], atol=1e-9)
+    assert differences.index.names == [name for name in SWITCHES if name != idea]
+
+
+def test_pairs_average_seeds_and_leave_out_half_pairs():
+    runs = made_up(seeds=(0, 1), noise=0)
+    runs.loc[runs["seed"] == 1, worth.ACCURACY] += 8  # a shift of all runs of a seed
+    differences = worth.pairs(runs, "aspp")
+    np.testing.assert_allclose(differences, BOUGHT["aspp"], atol=1e-9)
+    alone = runs["attention"] == 1
+    assert worth.pairs(runs[alone], "attention").empty
+    assert len(worth.pairs(runs[alone], "aspp")) == 16
+    with pytest.raises(KeyError):
+        worth.pairs(runs, "pooling")
+
+
+@pytest.mark.parametrize("idea", SWITCHES)
+def test_effects_are_the_mean_of_the_pairs(idea):
+    runs = made_up(noise=1.0)
+    effect = worth.effects(runs).of(idea)
+    assert effect.points == pytest.approx(worth.pairs(runs, idea).mean())
+
+
+def test_summary_says_what_the_runs_say():
+    said = worth.summary(made_up(), "separable")
+    first, pairs, average, around = said.splitlines()
+    assert first == "64 networks, 4 epochs of 40,000 images each; separable:"
+    assert "32 pairs" in pairs and pairs.endswith("with it in 0")
+    assert average.startswith("  on average over all networks: -2.0")
+    assert around.startswith("  where all other ideas are on: -")
+    assert average.endswith("(worse)") and around.endswith("(worse)")
+    assert "not to be told apart" in worth.summary(made_up(), "attention")
+
+
+def test_longer_runs_are_taken_once_there_are_enough(tmp_path):
+    longer, shorter = made_up(), made_up("small-factorial")
+    path = tmp_path / "ablation.csv"
+
+    def taken(*tables):
+        pd.concat(tables).to_csv(path, index=False)
+        return set(worth.stored_runs(path)["design"]), len(worth.stored_runs(path))
+
+    assert taken(longer[:32], shorter) == ({"factorial"}, 32)
+    assert taken(longer[:31], shorter) == ({"small-factorial"}, 64)
+    assert taken(longer[:31]) == ({"factorial"}, 31)
+    with pytest.raises(ValueError, match="no run of factorial or small-factorial"):
+        taken(made_up("confirmation"))
+
+
+def test_stored_runs_are_balanced():
+    """The runs in the package suffice for every idea."""
+    runs = worth.stored_runs()
+    assert len(runs) >= worth.ENOUGH
+    for idea in SWITCHES:
+        assert worth.effects(runs).of(idea).half_width < 3
