@@ -133,6 +133,9 @@ def test_sweep_changes_one_entry_at_a_time_with_as_many_trials_each():
 def test_equal_epochs_are_equal_and_all_presets_are_their_own():
     runs = DESIGNS["equal-epochs"](seed=0)
     assert len({run.recipe.epochs for run in runs}) == 1
+    *runs, crossed = runs
+    assert crossed.network == PRESETS["separable"][0]
+    assert crossed.recipe == runs[-1].recipe and runs[-1].variant == "champion"
     for run in [*runs, *DESIGNS["equal-seconds"](seed=0)]:
         network, recipe = PRESETS[run.variant]
         assert run.network == network

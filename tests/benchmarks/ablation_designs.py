@@ -160,9 +160,12 @@ def sweep(seed: int, half: int | None = None) -> list[Run]:
 
 
 def equal_epochs(seed: int, half: int | None = None) -> list[Run]:
-    """Three presets, network and recipe, for as many passes."""
+    """Three presets for as many passes, and the champion's recipe for older units."""
     lengths = dict.fromkeys(EQUAL_SECONDS, EQUAL_EPOCHS)
-    return _presets("equal-epochs", seed, lengths)
+    runs = _presets("equal-epochs", seed, lengths)
+    champion = next(run for run in runs if run.variant == "champion")
+    name = "separable network, champion's recipe"
+    return [*runs, replace(champion, variant=name, network=PRESETS["separable"][0])]
 
 
 def equal_seconds(seed: int, half: int | None = None) -> list[Run]:
