@@ -7,7 +7,7 @@ Source: Box, Hunter & Hunter 2005, *Statistics for Experimenters*, chapters 5 an
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -166,12 +166,37 @@ def _effects(family, coefficients, covariance, freedom: int) -> tuple[Effect, ..
     """Weighted sums of coefficients with t intervals, corrected among each other."""
     points = np.array([weights @ coefficients for _, weights in family])
     errors = np.array([(w @ covariance @ w) ** 0.5 for _, w in family])
+    return tuple(_tested([name for name, _ in family], points, errors, freedom))
+
+
+def _tested(names, points, errors, freedom: int) -> list[Effect]:
+    """Effects with t intervals and Holm's correction, from their standard errors."""
     with np.errstate(divide="ignore", invalid="ignore"):
         t = np.nan_to_num(np.abs(points / errors), posinf=np.inf)
     p = 2 * stats.t.sf(t, freedom)
     halves = t_quantile(freedom) * errors
-    rows = zip((n for n, _ in family), points, halves, p, holm(p), strict=True)
-    return tuple(Effect(n, *map(float, numbers)) for n, *numbers in rows)
+    rows = zip(names, points, halves, p, holm(p), strict=True)
+    return [Effect(n, *map(float, numbers)) for n, *numbers in rows]
+
+
+def compare(groups: Mapping[str, Sequence[float]], reference: str) -> list[Effect]:
+    """What every other group of runs has more than the group `reference`.
+
+    One spread, from all groups together, makes the 95 % intervals (Student's t, as in
+    Dunnett 1955, without his correction for their number); verdicts follow Holm's. In
+    the order of `groups`, which are lists of what the runs reached. Raises KeyError
+    without the reference, ValueError unless some group has two runs.
+    """
+    first = groups[reference]
+    freedom = sum(len(runs) - 1 for runs in groups.values())
+    if freedom < 1 or not all(map(len, groups.values())):
+        raise ValueError("every group needs a run, and one of them needs two")
+    squares = sum(((np.array(g) - np.mean(g)) ** 2).sum() for g in groups.values())
+    variance = squares / freedom
+    others = [name for name in groups if name != reference]
+    points = np.array([np.mean(groups[name]) - np.mean(first) for name in others])
+    errors = [variance * (1 / len(groups[n]) + 1 / len(first)) for n in others]
+    return _tested([(name,) for name in others], points, np.sqrt(errors), freedom)
 
 
 def smallest_visible(spread: float, runs: int) -> float:

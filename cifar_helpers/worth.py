@@ -9,7 +9,7 @@ import pandas as pd
 
 from cifar_helpers import runtime
 from cifar_helpers.ablation import SWITCHES
-from cifar_helpers.factorial import Fit, fit_effects
+from cifar_helpers.factorial import Effect, Fit, compare, fit_effects
 
 ENOUGH = 32  # runs of a design: half of its networks
 DESIGNS = ("factorial", "small-factorial")  # the longer runs, the shorter ones
@@ -29,6 +29,28 @@ def stored_runs(path=None) -> pd.DataFrame:
     if chosen.empty:
         raise ValueError(f"no run of {' or '.join(DESIGNS)} in the table")
     return chosen.reset_index(drop=True)
+
+
+def confirmed(path=None) -> tuple[pd.DataFrame, list[Effect]]:
+    """Runs at full length: a row for each network, and each minus the whole network.
+
+    The table, indexed by the network's name, has the numbers of `runs`, `parameters`
+    and `multiply_adds`, and the mean accuracy in percent. `path` as in `stored_runs`.
+    Networks with a single run are left out; without two runs of the whole network both
+    are empty.
+    """
+    table = pd.read_csv(path or runtime.RESULTS / "ablation.csv")
+    by_name = table[table["design"] == "confirmation"].groupby("variant", sort=False)
+    groups = {name: list(g[ACCURACY]) for name, g in by_name if len(g) > 1}
+    rows = by_name.agg(
+        runs=("seed", "size"),
+        parameters=("parameters", "first"),
+        multiply_adds=("multiply_adds", "first"),
+        mean=(ACCURACY, "mean"),
+    )
+    if "whole" not in groups:
+        return rows.iloc[:0], []
+    return rows.loc[list(groups)], compare(groups, "whole")
 
 
 def effects(runs: pd.DataFrame) -> Fit:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from cifar_helpers.factorial import fit_effects, holm, smallest_visible
+from cifar_helpers.factorial import compare, fit_effects, holm, smallest_visible
 
 NAMES = ("a", "b", "c", "d")
 ON = np.array(list(product((0, 1), repeat=4)))
@@ -161,3 +161,32 @@ def test_one_run_shows_nothing():
     assert smallest_visible(0.3, 1) == math.inf
     with pytest.raises(ValueError, match="at least one run"):
         smallest_visible(0.3, 0)
+
+
+def test_two_groups_are_compared_as_by_student():
+    a, b = [70.0, 71.5, 69.0], [72.0, 73.0, 71.0, 75.0]
+    (effect,) = compare({"a": a, "b": b}, "a")
+    known = stats.ttest_ind(b, a)
+    low, high = known.confidence_interval()
+    assert effect.name == "b" and effect.p == pytest.approx(known.pvalue)
+    assert effect.points == pytest.approx((low + high) / 2)
+    assert effect.half_width == pytest.approx((high - low) / 2)
+
+
+def test_several_groups_share_one_spread_and_are_corrected():
+    groups = {"a": [70.0, 71.0, 72.0], "b": [80.0, 82.0], "c": [71.0, 71.5], "d": [71]}
+    effects = compare(groups, "a")
+    assert [e.name for e in effects] == ["b", "c", "d"]
+    spread = ((2 + 2 + 0.125) / 4) ** 0.5  # sums of squares over 2 + 1 + 1 freedoms
+    halves = [
+        spread * stats.t.ppf(0.975, 4) * (1 / 3 + 1 / n) ** 0.5 for n in (2, 2, 1)
+    ]
+    assert [e.half_width for e in effects] == pytest.approx(halves)
+    assert [e.corrected_p for e in effects] == pytest.approx(
+        holm([e.p for e in effects])
+    )
+    assert [e.verdict for e in effects] == ["better", *["not to be told apart"] * 2]
+    with pytest.raises(KeyError):
+        compare(groups, "e")
+    with pytest.raises(ValueError, match="needs two"):
+        compare({"a": [1.0], "b": [2.0]}, "a")

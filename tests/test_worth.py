@@ -84,3 +84,21 @@ def test_stored_runs_are_balanced():
     assert len(runs) >= worth.ENOUGH
     for idea in SWITCHES:
         assert worth.effects(runs).of(idea).half_width < 3
+
+
+def test_confirmed_networks_are_held_against_the_whole(tmp_path):
+    path = tmp_path / "ablation.csv"
+    rows = [("whole", 88.0), ("whole", 88.4), ("no aspp", 87.0), ("no aspp", 87.2)]
+    rows.append(("dropout", 80.0))
+    table = pd.DataFrame(rows, columns=["variant", worth.ACCURACY])
+    known = {"seed": 0, "parameters": 5, "multiply_adds": 7}
+    table = table.assign(design="confirmation", **known)
+    pd.concat([made_up(), table]).to_csv(path, index=False)
+    networks, (effect,) = worth.confirmed(path)
+    assert networks.index.tolist() == ["whole", "no aspp"]
+    assert networks["runs"].tolist() == [2, 2]
+    assert networks["mean"].tolist() == pytest.approx([88.2, 87.1])
+    assert effect.name == "no aspp" and effect.points == pytest.approx(-1.1)
+    table[1:].to_csv(path, index=False)
+    networks, effects = worth.confirmed(path)
+    assert networks.empty and effects == []
