@@ -19,8 +19,9 @@ class DepthwiseConv2d(nn.Conv2d):
     slower than an undilated one on a CPU, above all backwards (notebook 04 measures
     it). Two exact ways around that are taken by themselves on a CPU: with stride 1 and
     near taps, `convolve_on_subgrids`, otherwise `ConvolveByTaps`. On any other device,
-    with dilation 1, or traced for export, this is `nn.Conv2d`; so it is for any other
-    input, which `nn.Conv2d` takes or refuses. Padding equals the dilation.
+    with dilation 1 (unless in bfloat16 with a stride, which is as slow), or traced for
+    export, this is `nn.Conv2d`; so it is for any other input, which `nn.Conv2d` takes
+    or refuses. Padding equals the dilation.
     Maps (N, channels, H, W) to (N, channels, ceil(H / stride), ceil(W / stride)).
     """
 
@@ -38,7 +39,8 @@ class DepthwiseConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         dilation, stride = self.dilation[0], self.stride[0]
-        if dilation == 1 or not self._is_quick_on(x):
+        strided = stride > 1 and x.dtype is torch.bfloat16  # no quick kernel either
+        if (dilation == 1 and not strided) or not self._is_quick_on(x):
             return super().forward(x)
         if stride == 1 and 4 * dilation <= min(x.shape[2:]):
             return convolve_on_subgrids(x, self.weight, dilation)

@@ -80,7 +80,7 @@ def test_taps_when_one_gradient_is_not_wanted(frozen):
     torch.testing.assert_close(got, wanted.grad)
 
 
-@pytest.mark.parametrize("dilation, stride", [(1, 1), (2, 1), (8, 2), (18, 4)])
+@pytest.mark.parametrize("dilation, stride", [(1, 1), (1, 2), (2, 1), (8, 2), (18, 4)])
 def test_depthwise_runs_under_autocast(dilation, stride):
     layer = DepthwiseConv2d(4, dilation, stride)
     x = torch.randn(2, 4, 16, 16, requires_grad=True)
@@ -146,6 +146,10 @@ def test_quick_ways_are_taken_on_a_cpu(monkeypatch):
 
     monkeypatch.setattr(depthwise, "convolve_on_subgrids", note("subgrids", subgrids))
     monkeypatch.setattr(ConvolveByTaps, "apply", note("taps", by_taps))
-    for dilation, stride in ((1, 1), (4, 1), (16, 1), (4, 2)):
+    for dilation, stride in ((1, 1), (1, 2), (4, 1), (16, 1), (4, 2)):
         DepthwiseConv2d(3, dilation, stride)(torch.randn(1, 3, 32, 32))
     assert taken == ["subgrids", "taps", "taps"]  # and none for dilation 1
+    for stride in (1, 2):
+        layer = DepthwiseConv2d(3, dilation=1, stride=stride).bfloat16()
+        layer(torch.randn(1, 3, 32, 32).bfloat16())
+    assert taken[3:] == ["taps"], "a stride in bfloat16"

@@ -50,7 +50,7 @@ SWEPT = {  # name: what it changes of the recipe, on top of the row above
 RATES = (0.025, 0.05, 0.1, 0.2, 0.4)  # of each row, so that all had as many trials
 SWEEP_IMAGES = 20_000
 EQUAL_EPOCHS = 4
-EQUAL_SECONDS = {"baseline": 4, "cpu": 14, "champion": 4}  # epochs of as many seconds
+EQUAL_SECONDS = {"baseline": 7, "cpu": 15, "champion": 4}  # epochs of as many seconds
 FREEING = ("separable", "attention", "deconvolution", "aspp")  # change the parameters
 
 
