@@ -16,18 +16,20 @@ DESIGNS = ("factorial", "small-factorial")  # the longer runs, the shorter ones
 ACCURACY = "validation_accuracy_percent"
 
 
-def stored_runs(path=None) -> pd.DataFrame:
+def stored_runs(design: str | None = None, path=None) -> pd.DataFrame:
     """The runs of one design, a row each: the longer ones, if there are enough.
 
-    `path`: a csv with the columns of results/ablation.csv, which is the default.
-    Designs are never mixed, since a shorter run is another question. Raises ValueError
-    if the file has no run of either design.
+    `design`: that one, "factorial" (longer) or "small-factorial". `path`: a csv with
+    the columns of results/ablation.csv, which is the default. Designs are never mixed,
+    since a shorter run is another question. Raises ValueError if there is no such run.
     """
     table = pd.read_csv(path or runtime.RESULTS / "ablation.csv")
     longer, shorter = (table[table["design"] == name] for name in DESIGNS)
     chosen = longer if len(longer) >= ENOUGH or shorter.empty else shorter
+    if design is not None:
+        chosen = table[table["design"] == design]
     if chosen.empty:
-        raise ValueError(f"no run of {' or '.join(DESIGNS)} in the table")
+        raise ValueError(f"no run of {design or ' or '.join(DESIGNS)} in the table")
     return chosen.reset_index(drop=True)
 
 

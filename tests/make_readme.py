@@ -16,7 +16,8 @@ from math import ceil, hypot
 from pathlib import Path
 from textwrap import fill
 
-from cifar_helpers import runtime
+from cifar_helpers import runtime, worth
+from cifar_helpers.factorial import Effect
 from cifar_helpers.intervals import (
     mean_interval,
     pooled_intervals,
@@ -30,6 +31,7 @@ from tests.benchmarks.stepwise import STEPS, short_runs
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 PAGES = (README, ROOT / "RESULTS.md")
+BUDGET = runtime.RESULTS / "budget.csv"
 TEST_IMAGES = 10_000
 NETWORKS = {  # name: what it is
     "baseline": "the default `NetConfig()`",
@@ -206,6 +208,74 @@ def stepwise() -> str:
     return f"{table(header, rows)}\n\n{fill(note, 88)}"
 
 
+def points(effect: Effect) -> str:
+    """A difference with its interval; bold where it can be told from none."""
+    text = f"{effect.points:+.2f} ± {effect.half_width:.2f}"
+    return text if effect.verdict == "not to be told apart" else f"**{text}**"
+
+
+def blocks() -> str:
+    """What each idea buys, from all combinations of six."""
+    runs = worth.stored_runs()
+    fitted = worth.effects(runs)
+    around = {effect.name: effect for effect in fitted.where_all_on}
+    rows = [
+        [e.name, points(e), points(around[e.name]), around[e.name].verdict]
+        for e in fitted.with_factors(1)
+    ]
+    header = ["idea", "on average", "where all others are on", "there it is"]
+    images, judges = (
+        f"{runs[name][0]:,}" for name in ("training_images", "validation_images")
+    )
+    note = (
+        f"Points of validation accuracy that the network `cpu` has with the idea more "
+        f"than without it; {len(runs)} runs of {runs['epochs'][0]} epochs of {images} "
+        f"training images, {judges} others judge, {runs['seed'].nunique()} seed each; "
+        f"{machines(runs.to_dict('records'))}. Bold and in the last column: what is "
+        "clear of zero after Holm's correction for six comparisons."
+    )
+    return f"{table(header, rows)}\n\n{fill(note, 88)}"
+
+
+def confirmed() -> str:
+    """Networks at full length, against the whole one."""
+    networks, effects = worth.confirmed()
+    if not effects:
+        return "No network has two runs at full length so far."
+    minus = {effect.name: effect for effect in effects}
+    rows = []
+    for name, row in networks.iterrows():
+        sizes = f"{row['parameters']:,.0f}", f"{row['multiply_adds'] / 1e6:.1f} M"
+        reached = f"{row['mean']:.2f} %", points(minus[name]) if name in minus else ""
+        rows.append([name, *sizes, f"{row['runs']:.0f}", *reached])
+    header = ["network", "parameters", "multiply-adds", "seeds"]
+    header += ["validation accuracy", "minus the whole"]
+    return table(header, rows)
+
+
+def equal_lengths() -> str:
+    """Presets at equal epochs and equal seconds."""
+    rows = [r for r in read_rows(BUDGET) if r["design"].startswith("equal")]
+    groups = {}
+    for row in rows:
+        groups.setdefault((row["variant"], int(row["epochs"])), []).append(row)
+    cells = []
+    for (name, epochs), runs in groups.items():
+        reached = [float(run["validation_accuracy_percent"]) for run in runs]
+        speeds = [r["images_per_second"] for r in runs if r["images_per_second"]]
+        seen = epochs * int(runs[0]["training_images"])
+        minutes = sum(seen / float(s) / 60 for s in speeds) / max(len(speeds), 1)
+        accuracy = f"{reached[0]:.2f} %"
+        if len(reached) > 1:
+            accuracy = "{:.2f} ± {:.2f} %".format(*mean_interval(reached))
+        work = f"{int(runs[0]['multiply_adds']) / 1e6:.1f} M"
+        taken = f"{minutes:.1f} min" if speeds else ""
+        cells.append([name, work, str(epochs), taken, str(len(runs)), accuracy])
+    header = ["network and recipe", "multiply-adds", "epochs", "processor time"]
+    header += ["seeds", "validation accuracy"]
+    return f"{table(header, cells)}\n\nOne thread of {machines(rows)}."
+
+
 def summary() -> str:
     """Four rows: what was reached, with how many parameters, in which time."""
     rows = []
@@ -252,6 +322,9 @@ def notebooks() -> str:
 
 
 TABLES = {
+    "blocks": blocks,
+    "confirmed": confirmed,
+    "equal-lengths": equal_lengths,
     "summary": summary,
     "networks": networks,
     "ten-minutes": ten_minutes,

@@ -215,7 +215,21 @@ def test_an_interrupted_run_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
     assert resumed["images_per_second"] == "", "part of the time was not counted"
 
 
-@pytest.mark.parametrize("name", ["ablation.csv", "noise.csv"])
+def test_equal_seconds_are_nearly_equal():
+    """In the processor's time, which a neighbour on the machine stretches a little."""
+    minutes = {}
+    for row in read_rows(runtime.RESULTS / "budget.csv"):
+        equal = row["design"] == "equal-seconds" or row["variant"] == "champion"
+        if equal and row["images_per_second"]:
+            seen = int(row["epochs"]) * int(row["training_images"])
+            taken = seen / float(row["images_per_second"]) / 60
+            minutes.setdefault(row["variant"], []).append(taken)
+    means = {name: np.mean(values) for name, values in minutes.items()}
+    assert means.keys() == {"baseline", "cpu", "champion"}
+    assert max(means.values()) < 1.2 * min(means.values())
+
+
+@pytest.mark.parametrize("name", ["ablation.csv", "budget.csv", "noise.csv"])
 def test_stored_rows_are_of_the_designs(name):
     """Each row names the network that its switches, changes and sizes describe."""
     rows = read_rows(runtime.RESULTS / name)

@@ -9,7 +9,8 @@ import pytest
 from execute_notebooks import all_notebooks
 from scipy import stats
 
-from cifar_helpers import runtime
+from cifar_helpers import runtime, worth
+from cifar_helpers.ablation import SWITCHES
 from cifar_helpers.model import CIFAR10Net, count_multiply_adds, count_parameters
 from cifar_helpers.recipes import PRESETS
 from tests import make_readme
@@ -134,6 +135,29 @@ def test_results_quote_the_stepwise_ablation():
     for name in ("baseline", "Muon", "wider network"):
         (line,) = (row for row in RESULTS_LINES if row.startswith(f"| {name} |"))
         assert f"| {statistics.mean(runs[name]):.1f} ± " in line
+
+
+def test_results_quote_the_factorial_ablation():
+    """The main effect of a full design is a mean of 32 minus a mean of 32."""
+    runs = worth.stored_runs()
+    if len(runs) % 64:
+        pytest.skip("half of the networks: effects are those of a fit")
+    for idea in SWITCHES:
+        by_state = runs.groupby(idea)[worth.ACCURACY].mean()
+        (line,) = (row for row in RESULTS_LINES if row.startswith(f"| {idea} |"))
+        assert f"{by_state[1] - by_state[0]:+.2f} ± " in line.split("|")[2]
+
+
+def test_results_quote_the_presets_at_equal_epochs():
+    rows = read_rows(runtime.RESULTS / "budget.csv")
+    rows = [row for row in rows if row["design"] == "equal-epochs"]
+    for name in ("baseline", "champion"):
+        runs = [row for row in rows if row["variant"] == name]
+        values = [float(row["validation_accuracy_percent"]) for row in runs]
+        half = stats.sem(values) * stats.t.ppf(0.975, len(values) - 1)
+        start = f"| {name} | {int(runs[0]['multiply_adds']) / 1e6:.1f} M | 4 |"
+        (line,) = (row for row in RESULTS_LINES if row.startswith(start))
+        assert f"| {statistics.mean(values):.2f} ± {half:.2f} % |" in line
 
 
 def test_readmes_tables_are_up_to_date():

@@ -69,11 +69,16 @@ def test_longer_runs_are_taken_once_there_are_enough(tmp_path):
 
     def taken(*tables):
         pd.concat(tables).to_csv(path, index=False)
-        return set(worth.stored_runs(path)["design"]), len(worth.stored_runs(path))
+        runs = worth.stored_runs(path=path)
+        return set(runs["design"]), len(runs)
 
     assert taken(longer[:32], shorter) == ({"factorial"}, 32)
     assert taken(longer[:31], shorter) == ({"small-factorial"}, 64)
     assert taken(longer[:31]) == ({"factorial"}, 31)
+    assert taken(longer[:40], shorter[:9]) == ({"factorial"}, 40)
+    assert len(worth.stored_runs("small-factorial", path)) == 9
+    with pytest.raises(ValueError, match="no run of noise in the table"):
+        worth.stored_runs("noise", path)
     with pytest.raises(ValueError, match="no run of factorial or small-factorial"):
         taken(made_up("confirmation"))
 
