@@ -1,15 +1,20 @@
 """The benchmark works and adds up; how fast the machine is does not matter here."""
 
+import copy
 import json
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 
-from cifar_helpers import checkpoints, runtime
+from cifar_helpers import runtime
 from cifar_helpers.data import load_cifar10
 from cifar_helpers.model import CIFAR10Net, count_multiply_adds, count_parameters
+from cifar_helpers.optimizers import make_optimizer
 from cifar_helpers.pretrained import load_card
 from cifar_helpers.recipes import PRESETS
 from tests.benchmarks import faster, laptop, stepwise
@@ -186,90 +191,192 @@ def test_long_runs_give_a_row_each(tmp_path, monkeypatch):
 # ---- seconds to the target -----------------------------------------------------------
 
 
+def row_to_target(run, seed, epochs, accuracy, rate=450.0, measured="training"):
+    """A row as `faster` writes it: 45,000 images, so an epoch takes 45,000 / rate s."""
+    same = {"hardware": "A", "training_images": "45000"}
+    return {
+        "run": run,
+        "seed": str(seed),
+        "epochs": str(epochs),
+        "validation_accuracy_percent": str(accuracy),
+        "images_per_second": str(rate),
+        "measured": measured,
+        **same,
+    }
+
+
 def test_changes_lead_from_the_textbooks_recipe_to_the_preset():
     names = list(faster.CHANGES)
-    assert faster.recipe_of(names[0]) == faster.PLAIN
+    for name in faster.TIMED:  # they differ in speed alone
+        assert faster.recipe_of(name) == faster.PLAIN and not faster.has_schedule(name)
     last = faster.recipe_of(names[-1])
     assert replace(last, epochs=PRESETS["cpu"][1].epochs) == PRESETS["cpu"][1]
     for before, name in pairwise(names):
         changed = stepwise.differences(faster.recipe_of(name), faster.recipe_of(before))
         assert changed == faster.CHANGES[name], name
-    assert not faster.has_schedule("short format") and faster.has_schedule("average")
+    scheduled = [name for name in names if faster.has_schedule(name)]
+    assert scheduled == list(faster.START)
 
 
-def test_seconds_count_until_an_epoch_first_gets_there():
-    history = [
-        {"seconds": 10.0, "validation_accuracy_percent": accuracy}
-        for accuracy in (80.0, 86.5, 86.0)
-    ]
-    assert faster.seconds_to(history, 86.48) == 20
-    assert faster.seconds_to(history[:1], 86.48) is None
-    assert faster.seconds_to(history, 86.6) is None
+def test_adam_without_decay_is_the_textbooks_adam():
+    model = torch.nn.Linear(3, 2)
+    other = copy.deepcopy(model)
+    ours = make_optimizer(model, faster.PLAIN)
+    textbooks = torch.optim.Adam(other.parameters(), 1e-3)
+    for _ in range(3):
+        for net, optimizer in ((model, ours), (other, textbooks)):
+            optimizer.zero_grad()
+            net(torch.ones(1, 3)).square().sum().backward()
+            optimizer.step()
+    torch.testing.assert_close(model.weight, other.weight)
 
 
-def test_ratios_are_to_the_quicker_textbook_of_the_same_seed():
-    def row(run, seed, seconds):
-        same = {"hardware": "A", "training_images": 45_000}
-        return {"run": run, "seed": seed, "seconds_to_86_48": seconds, **same}
-
+def test_slope_is_taken_within_each_run():
+    e = 2.718281828
     rows = [
-        row("textbook, SGD", 0, 400.0),
-        row("textbook, Adam", 0, 300.0),
-        row("textbook, Adam", 1, ""),  # did not get there
-        row("Muon", 0, 60.0),
-        row("Muon", 1, 60.0),
+        row_to_target("Muon", 0, 10, 86.0),
+        row_to_target("Muon", 0, round(10 * e), 89.0),  # 27
+        row_to_target("average", 0, 4, 84.0),  # alone: says nothing about a slope
+        row_to_target("short format", 0, 10, 80.0),  # no schedule
     ]
-    ratios = [each["ratio_to_textbook"] for each in faster.with_ratios(rows)]
-    assert ratios == [0.75, 1.0, "", 5.0, ""]
+    expected = 3.0 / np.log(27 / 10)
+    assert faster.slope_of(rows, 86.48) == pytest.approx(expected)
+    assert faster.slope_of(rows[2:], 86.48) == faster.SLOPE
+    assert faster.slope_of([*rows[:2], row_to_target("Muon", 1, 10, 70.0)], 86.48) == (
+        pytest.approx(expected)  # too far from the target
+    )
 
 
-def test_runs_to_the_target_are_kept_cut_short_and_not_repeated(tmp_path, monkeypatch):
+def test_epochs_and_seconds_to_the_target_by_hand():
+    rows = [
+        row_to_target("textbook", 0, "", "", 100.0, "speed"),
+        row_to_target("short format", 0, 20, 86.6),  # got there
+        row_to_target("short format", 1, 30, 86.0),  # did not
+        row_to_target("textbook", 1, "", "", 100.0, "speed"),
+        row_to_target("Muon", 0, 10, 86.08),
+        row_to_target("Muon", 0, 7, 85.2),  # farther away: another row counts
+        row_to_target("Muon", 1, 10, 86.48, 900.0),
+        row_to_target("average", 0, 40, 80.0),  # too far to shift
+    ]
+    filled = faster.with_ratios(rows)
+    epochs = [row["epochs_to_86_48"] for row in filled]
+    shifted = round(10 * np.exp(0.4 / faster.SLOPE), 2)  # 11.05
+    assert epochs == [20, 20, "", "", shifted, "", 10, ""]
+    seconds = [row["seconds_to_86_48"] for row in filled]
+    assert seconds == [9000, 2000, "", "", round(100 * shifted, 1), "", 500, ""]
+    assert filled[0]["epochs"] == "20"  # as many as in the short format
+    assert filled[4]["ratio_to_textbook"] == round(9000 / (100 * shifted), 2)
+    assert filled[4]["ratio_is"] == "exact"
+    # seed 1: 30 epochs of 450 s were not enough for the textbook
+    assert (filled[6]["ratio_to_textbook"], filled[6]["ratio_is"]) == (27, "at least")
+    again = faster.with_ratios([{k: str(v) for k, v in r.items()} for r in filled])
+    assert [row["seconds_to_86_48"] for row in again] == seconds
+    # a textbook that was trained itself counts before one that was timed
+    trained = row_to_target("textbook", 0, 10, 86.5, 100.0)
+    filled = faster.with_ratios([trained, *rows])
+    assert filled[2]["ratio_to_textbook"] == 4500 / 2000
+
+
+REHEARSAL = ["--source", "sample", "--images", "64", "--seeds", "0", "--patience", "2"]
+
+
+@pytest.fixture
+def rehearse(tmp_path, monkeypatch):
+    """Runs `faster` with the sample; returns the rows of its file."""
+    monkeypatch.setattr(faster, "speeds", partial(faster.speeds, steps=1, turns=1))
     path = tmp_path / "faster.csv"
-    runs = ["textbook, SGD", "textbook, Adam", "whole batches", "harder images"]
-    command = ["--source", "sample", "--images", "64", "--lengths", "2", "1"]
-    command += ["--workers", "0", "--seeds", "0", "--folder", str(tmp_path / "parts")]
-    command += ["--out", str(path), "--runs", *runs, "--target"]
-    faster.main([*command, "101"])  # never reached: all lengths are tried
+
+    def run(*options):
+        folder = ["--folder", str(tmp_path / "parts"), "--out", str(path)]
+        faster.main([*REHEARSAL, *folder, *options])
+        return read_rows(path)
+
+    return run
+
+
+def test_runs_to_the_target_are_kept_and_not_repeated(rehearse, monkeypatch):
+    runs = ["textbook", "whole batches", "short format"]
+    accuracy = iter([50.0, 86.5] * 2)
+    monkeypatch.setattr(
+        faster, "evaluate", lambda *_: {"accuracy_percent": next(accuracy)}
+    )
+    threads = torch.get_num_threads()
+    rows = rehearse("--runs", *runs)
+    assert torch.get_num_threads() == threads
+    found = [(row["run"], row["measured"], row["epochs"]) for row in rows]
+    timed = [(name, "speed", "2") for name in faster.TIMED]
+    assert found == [
+        *timed,
+        ("textbook", "training", "2"),
+        ("short format", "training", "2"),
+    ]
+    assert all(float(row["ratio_to_textbook"]) > 0 for row in rows)
+    assert float(rows[3]["seconds_to_86_48"]) == pytest.approx(
+        float(rows[3]["train_seconds"]), rel=0.05, abs=0.05
+    )
+    assert rehearse("--runs", *runs) == rows  # `accuracy` has nothing left
+
+
+def test_a_schedule_is_tried_again_with_a_better_length(rehearse, monkeypatch):
+    reached = iter([(88.0, 88.48), (86.2, 86.5)])  # last weights, their average
+
+    def judge(*_, queue=[]):  # noqa: B006 (what is left of a pair)
+        queue or queue.extend(next(reached))
+        return {"accuracy_percent": queue.pop(0)}
+
+    monkeypatch.setattr(faster, "evaluate", judge)
+    rows = rehearse("--runs", "average", "--longest", "5")
+    # 5 epochs, the longest, ended 2 points too high: 5 exp(-2 / 4) is about 3
     found = [
-        (row["run"], row["epochs"], row["seconds_to_86_48"]) for row in read_rows(path)
+        (row["run"], row["epochs"], row["validation_accuracy_percent"]) for row in rows
     ]
-    at_one_rate = [(name, "2", "") for name in runs[:3]]
-    assert found == [*at_one_rate, (runs[3], "1", ""), (runs[3], "2", "")]
-    before = path.read_bytes()
-    faster.main([*command, "101"])
-    assert path.read_bytes() == before  # nothing was left to do
-    path.unlink()
-    monkeypatch.setattr(faster, "evaluate", lambda *_: {"accuracy_percent": 50.0})
-    easy = tmp_path / "easy"
-    faster.main([*command, "0.5", "--folder", str(easy)])  # reached after an epoch
-    rows = {(row["run"], row["epochs"]): row for row in read_rows(path)}
-    assert len(rows) == 4 and (runs[3], "1") in rows  # the shortest was enough
-    for row in rows.values():
-        assert float(row["seconds_to_86_48"]) == float(row["train_seconds"])
-        assert float(row["ratio_to_textbook"]) > 0
+    assert found == [
+        ("schedule", "5", "88.0"),
+        ("average", "5", "88.48"),
+        ("schedule", "3", "86.2"),
+        ("average", "3", "86.5"),
+    ]
+    known = [row["epochs_to_86_48"] for row in rows]
+    assert known[:2] == ["", ""] and float(known[2]) > 3 > float(known[3])
+    assert rehearse("--runs", "schedule", "average", "--longest", "5") == rows
 
 
-def test_a_textbook_run_goes_on_where_it_was_cut_off(tmp_path, monkeypatch):
+def test_a_run_that_another_process_claims_is_left_alone(rehearse, tmp_path):
+    (tmp_path / "parts").mkdir()
+    with FileLock(tmp_path / "parts" / "Muon-0.claim"):
+        assert rehearse("--runs", "Muon", "--longest", "1") == []
+
+
+@pytest.mark.parametrize("run", ["textbook", "short format", "harder images"])
+def test_a_run_goes_on_where_it_was_cut_off(run, tmp_path):
     data = load_cifar10(source="sample").train
-    parts = data.subset(slice(64)), data.subset(slice(64, 96))
+    training, judging = data.subset(slice(64)), data.subset(slice(64, 96))
 
-    def run(path, epochs):
-        rest = (*parts, 101.0, tmp_path / path, 0)
-        return faster.run_textbook("textbook, SGD", 0, epochs, *rest)
+    def trained(path, stop=None):
+        loop = faster.make_loop(run, 0, 2, training)
+        if stop:
+            epoch = loop.epoch
 
-    whole = run("whole", 2)
-    assert len(run("cut", 1)) == 1
-    resumed = run("cut", 2)
-    accuracies = [
-        [row["validation_accuracy_percent"] for row in rows]
-        for rows in (whole, resumed)
-    ]
-    assert accuracies[0] == accuracies[1]
-    states = [checkpoints.load(tmp_path / name)["model"] for name in ("whole", "cut")]
-    for name, value in states[0].items():
-        assert torch.equal(value, states[1][name]), name
+            def interrupted(number):
+                if number == stop:
+                    raise KeyboardInterrupt
+                epoch(number)
+
+            loop.epoch = interrupted
+        found = faster.train(loop, 2, judging, None, tmp_path / path)
+        return loop.networks()[run].state_dict(), found["judged"]
+
+    whole = trained("whole")
+    with pytest.raises(KeyboardInterrupt):
+        trained("cut", stop=1)
+    torch.manual_seed(99)
+    resumed = trained("cut")
+    assert resumed[1] == whole[1]
+    for name, value in whole[0].items():
+        assert torch.equal(value, resumed[0][name]), name
 
 
 def test_a_rehearsal_does_not_write_into_the_results():
-    with pytest.raises(SystemExit):
-        faster.main(["--target", "20"])
+    for options in (["--target", "20"], ["--images", "64"], ["--source", "sample"]):
+        with pytest.raises(SystemExit):
+            faster.main(options)
