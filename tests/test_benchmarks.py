@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
@@ -34,8 +35,8 @@ def rows(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_every_preset_is_measured_in_both_loops(rows):
-    for name in PRESETS:
+def test_every_network_is_measured_in_both_loops(rows):
+    for name in benchmark.NETWORKS:
         assert float(rows[f"our loop, {name} network"]["images_per_second"]) > 0
         assert float(rows[f"plain loop, {name} network"]["images_per_second"]) > 0
 
@@ -57,6 +58,40 @@ def test_share_of_the_peak_follows_from_multiply_adds(rows):
     share = float(row["share_of_peak_percent"])
     assert share == pytest.approx(100 * gflops / peak, rel=2e-3)
     assert 0 < share < 100
+
+
+def test_a_row_is_the_median_of_its_rounds_with_their_spread():
+    names = ("plain loop, cpu network", "ours")
+    subjects = [benchmark.Subject(name, "training", iter(())) for name in names]
+    figures = {names[0]: [90.0, 110.0, 100.0], names[1]: [450.0, 500.0, 400.0]}
+    plain, ours = benchmark.result_rows(subjects, figures, {}, seconds=10)
+    assert (plain["images_per_second"], plain["spread_percent"]) == (100, 20)
+    assert ours["ratio_to_plain_loop"] == 4.5 and ours["seconds"] == 10
+    assert ours["spread_percent"] == pytest.approx(100 * 100 / 450)
+    layer = benchmark.Subject(benchmark.BASES["depthwise"], "depthwise", iter(()))
+    (row,) = benchmark.result_rows([layer], {layer.name: [5.0]}, {}, seconds=10)
+    assert (row["seconds"], row["spread_percent"]) == (2, 0)
+
+
+class WhoReads(torch.utils.data.Dataset):
+    """Says which process read an image."""
+
+    def __init__(self, data):
+        self.count = len(data)
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, index):
+        return os.getpid(), 0
+
+
+def test_worker_processes_stay_for_the_next_pass(monkeypatch):
+    monkeypatch.setattr(benchmark, "PerImage", WhoReads)
+    loader = benchmark.per_image_batches(benchmark.random_images(8), 2)
+    readers = [{pid.item() for pids, _ in loader for pid in pids} for _ in range(2)]
+    assert readers[0] == readers[1] and len(readers[0]) == benchmark.WORKERS
+    assert os.getpid() not in readers[0]
 
 
 def test_textbook_network_computes_the_same():
