@@ -213,14 +213,71 @@ def test_long_runs_give_a_row_each(tmp_path, monkeypatch):
     path = tmp_path / "laptop.csv"
     command = ["--seeds", "0", "--reference-epochs", "1", "--out", str(path)]
     command += ["--runs", str(tmp_path), "--source", "sample"]
+    command += ["--textbook-seconds", "0.1"]
     laptop.main(command)
     ours, reference = read_rows(path)
     assert (ours["network"], reference["network"]) == ("cpu", "resnet8-24")
     card = json.loads((tmp_path / "cpu-1-0" / "cpu.json").read_text())
     assert float(ours["test_accuracy_percent"]) == card["test_accuracy_percent"]
     assert float(ours["train_seconds"]) == card["train_seconds"] > 0
+    assert float(ours["textbook_images_per_second"]) > 0
+    assert ours["seconds_to_86_48"] == reference["textbook_images_per_second"] == ""
     laptop.main(command)
     assert len(read_rows(path)) == 2
+
+
+def test_rows_of_another_processor_are_other_runs(tmp_path, monkeypatch):
+    path = tmp_path / "laptop.csv"
+    row = {"network": "cpu", "seed": 0, "epochs": 9, "cpu": "another, 2 threads"}
+    row |= {"train_seconds": 100.0, "test_accuracy_percent": 87.0}
+    laptop.write_rows(path, [row])
+
+    def train(seed, out, source, epochs):
+        again = {"network": "cpu", "seed": seed, "epochs": epochs}
+        return again | {"train_seconds": 50.0, "test_accuracy_percent": 86.0}
+
+    monkeypatch.setattr(laptop, "train_cpu", train)
+    command = ["--seeds", "0", "--textbook-seconds", "0", "--out", str(path)]
+    for _ in range(2):
+        laptop.main(command)
+    rows = read_rows(path)
+    assert [row["cpu"] for row in rows] == [
+        "another, 2 threads",
+        runtime.describe_machine()["hardware"],
+    ]
+    assert [row["seconds_to_86_48"] for row in rows] == ["100.0", ""]
+
+
+def test_ratio_of_the_ten_minute_run_by_hand():
+    def textbook(seed, measured, epochs, reached):
+        row = {"run": "textbook", "seed": seed, "measured": measured, "hardware": "A"}
+        row |= {"epochs": epochs, "epochs_to_86_48": reached}
+        return row | {"training_images": "45000"}
+
+    rows = [
+        textbook("0", "training", "22", "22"),
+        textbook("0", "speed", "20", "20"),  # the loop itself was trained: 22 counts
+        textbook("1", "speed", "18", "18"),
+        textbook("2", "speed", "", ""),  # not known yet
+        {"run": "Muon", "epochs": "9"},
+    ]
+    needed = laptop.textbook_images(rows)
+    assert needed == (20 * 45_000, True)
+    rows[2]["epochs_to_86_48"] = ""
+    assert laptop.textbook_images(rows) == (20 * 45_000, False)
+    assert laptop.textbook_images(rows[3:]) is None
+    runs = [
+        {"train_seconds": "300", "test_accuracy_percent": "87"},  # an older row
+        {"train_seconds": "300", "test_accuracy_percent": "86.4"},
+        {"train_seconds": "300", "test_accuracy_percent": "86.48"},
+    ]
+    for run in runs[1:]:
+        run["textbook_images_per_second"] = "300"
+    for known, ratios in ((needed, ["", "", 10]), (None, ["", "", ""])):
+        filled = laptop.with_ratios(runs, known)
+        assert [row["ratio_to_textbook"] for row in filled] == ratios
+        assert [row["seconds_to_86_48"] for row in filled] == [300, "", 300]
+    assert laptop.with_ratios(runs, (1, False))[2]["ratio_is"] == "at least"
 
 
 # ---- seconds to the target -----------------------------------------------------------

@@ -140,16 +140,22 @@ class OneRate(Trainer):
 class TextbookLoop:
     """What a textbook writes, one epoch at a time."""
 
-    def __init__(self, recipe: Recipe, data):
-        self.data, self.recipe = data, recipe
+    def __init__(self, recipe: Recipe, data, workers: int = 0):
+        self.recipe = recipe
+        self.loader = DataLoader(
+            PerImage(data),
+            recipe.batch_size,
+            shuffle=True,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+        )
         self.model = textbook(make_model(NETWORK, recipe))
         self.optimizer = torch.optim.Adam(self.model.parameters(), recipe.learning_rate)
 
     def steps(self):
         """Train on all images once; yield how many after each step."""
-        loader = DataLoader(PerImage(self.data), self.recipe.batch_size, shuffle=True)
         self.model.train()
-        for images, labels in loader:
+        for images, labels in self.loader:
             loss = F.nll_loss(self.model(images), labels)
             self.optimizer.zero_grad()
             loss.backward()
