@@ -6,6 +6,7 @@ import os
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +19,8 @@ from cifar_helpers.model import CIFAR10Net, count_multiply_adds, count_parameter
 from cifar_helpers.optimizers import make_optimizer
 from cifar_helpers.pretrained import load_card
 from cifar_helpers.recipes import PRESETS
-from tests.benchmarks import faster, laptop, stepwise
+from cifar_helpers.speed import LADDER, runs_to_target
+from tests.benchmarks import faster, gated, laptop, stepwise
 from tests.benchmarks import training as benchmark
 from tests.benchmarks.resnet8 import ResNet8, ResNet8Config
 from tests.benchmarks.rows import read_rows
@@ -306,6 +308,7 @@ def test_changes_lead_from_the_textbooks_recipe_to_the_preset():
     for before, name in pairwise(names):
         changed = stepwise.differences(faster.recipe_of(name), faster.recipe_of(before))
         assert changed == faster.CHANGES[name], name
+    assert tuple(names) == LADDER
     scheduled = [name for name in names if faster.has_schedule(name)]
     assert scheduled == list(faster.START)
 
@@ -367,6 +370,38 @@ def test_epochs_and_seconds_to_the_target_by_hand():
     trained = row_to_target("textbook", 0, 10, 86.5, 100.0)
     filled = faster.with_ratios([trained, *rows])
     assert filled[2]["ratio_to_textbook"] == 4500 / 2000
+
+
+def test_rows_are_put_together_run_by_run(tmp_path):
+    path = tmp_path / "faster.csv"
+    assert runs_to_target(path) == []
+    rows = [
+        row_to_target("textbook", 0, 30, 86.0, 100.0),  # trained itself, gave up
+        row_to_target("textbook", 0, "", "", 100.0, "speed"),
+        row_to_target("textbook", 1, "", "", 100.0, "speed"),
+        row_to_target("short format", 0, 20, 86.6),
+        row_to_target("Muon", 0, 10, 86.48, 900.0),
+        row_to_target("Muon", 0, 12, 87.0, 900.0),
+        row_to_target("Muon", 1, 10, 86.48, 450.0),
+    ]
+    rows = [row | {"torch": "2.15.0"} for row in rows]
+    options = SimpleNamespace(out=path, folder=tmp_path, target=faster.TARGET)
+    faster.add_rows(options, rows)
+    faster.add_rows(options, [rows[4] | {"hardware": "B"}])
+    textbook, short, muon = runs_to_target(path)
+    names = ("run", "seeds", "reached", "minutes", "gave_up_after")
+    given_up = ("textbook", 1, 0, [], 30 * 45_000 / 100 / 60)
+    assert tuple(textbook[name] for name in names) == given_up  # seed 1: unknown yet
+    assert tuple(short[name] for name in names) == (
+        "short format",
+        1,
+        1,
+        [20 * 45_000 / 450 / 60],
+        None,
+    )
+    assert muon["minutes"] == pytest.approx([500 / 60, 1000 / 60], abs=0.01)
+    assert (muon["epochs"], muon["images_per_second"]) == (10, 675)
+    assert muon["ratio"] == 13_500 / 500 and muon["ratio_is"] == "at least"
 
 
 REHEARSAL = ["--source", "sample", "--images", "64", "--seeds", "0", "--patience", "2"]
@@ -472,3 +507,46 @@ def test_a_rehearsal_does_not_write_into_the_results():
     for options in (["--target", "20"], ["--images", "64"], ["--source", "sample"]):
         with pytest.raises(SystemExit):
             faster.main(options)
+
+
+# ---- narrower gated networks ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", list(gated.CANDIDATES))
+def test_gated_candidates_keep_the_budget(name):
+    network = gated.network_of(name)
+    model = CIFAR10Net(network)
+    assert count_parameters(model) < 200_000
+    assert model(torch.zeros(2, 3, 24, 24)).shape == (2, 10)  # of the small images
+    if name == "cpu":
+        assert network == PRESETS["cpu"][0]
+    else:
+        champion = CIFAR10Net(PRESETS["champion"][0])
+        assert network.unit == "gated"
+        assert count_multiply_adds(model) < 0.6 * count_multiply_adds(champion)
+
+
+def test_epochs_that_fit_into_the_time_of_cpu():
+    speeds = {"cpu": 900.0, "48 channels": 620.0, "slow": 10.0, "quick": 1_000.0}
+    epochs = [gated.fitting_epochs(speeds, name) for name in speeds]
+    assert epochs == [9, 6, 1, 10]  # 9 x 620 / 900 = 6.2
+
+
+def test_gated_candidates_are_trained_once(tmp_path, capsys, monkeypatch):
+    path = tmp_path / "gated.csv"
+    command = ["--candidates", "48 channels", "--source", "sample", "--images", "64"]
+    command += ["--folder", str(tmp_path / "parts"), "--out", str(path)]
+    for _ in range(2):
+        gated.main([*command, "--epochs", "1"])
+    (row,) = read_rows(path)
+    assert (row["candidate"], row["training_images"]) == ("48 channels", "64")
+    assert row["validation_images"] == "400" and row["threads"] == "1"
+    assert int(row["parameters"]) == 100_432
+    rate = 64 / float(row["train_seconds"])
+    assert float(row["images_per_second"]) == pytest.approx(rate, rel=0.3)
+    assert "in gated.csv already" in capsys.readouterr().out
+    monkeypatch.setattr(gated, "measure_speed", lambda *_: 300.0)
+    gated.main([*command, "--speeds"])
+    said = capsys.readouterr().out
+    assert "float32, 48 channels: 300 images/s, 9 epochs fit" in said
+    assert "auto, cpu: 300 images/s" in said and len(read_rows(path)) == 1

@@ -35,7 +35,7 @@ GIVEN = {  # numbers that a text sets or cites: exercises, thought examples, pap
     "02_convolution_block": {"0.71", "0.41"},  # roots of 1/2 and of 1/6
     "03_depthwise_separable": {"4.7"},  # a section
     "07_aspp": {"1.5", "4.5"},  # rates that would fall between pixels
-    "10_train_on_gpu": {"0.005"},  # a rate that an exercise sets
+    "10_train_on_gpu": {"0.005", "2.6"},  # a rate of an exercise; a version of torch
     "13_train_faster": {"70 %", "405,000", "3,800", "2,600"},  # of an exercise
     "12_where_to_trust_it": {"9,300", "0.54 %", "91 %", "80 %", "0.1", "3.3 %"},
     "14_what_each_block_buys": {"5 %", "0.6", "0.3", "40,000"},  # levels, a design
