@@ -1,17 +1,39 @@
 """How fast a recipe trains on this machine, measured with real steps."""
 
 import copy
+import csv
 import itertools
 import math
+import statistics
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
+import torch
 from torch import nn
 
 from cifar_helpers import runtime
 from cifar_helpers.data import Batches, LabelledImages
 from cifar_helpers.recipes import Recipe, with_batches_of
 from cifar_helpers.training import Trainer
+
+LADDER = (  # the runs of results/faster.csv, each with all changes before it
+    "textbook",
+    "whole batches",
+    "quick depthwise",
+    "short format",
+    "schedule",
+    "average",
+    "label smoothing",
+    "batches of 256",
+    "Muon",
+    "whitened filters",
+    "zero-init residual",
+    "crops by 2 pixels",
+    "small images first",
+    "harder images",
+)
 
 
 def measure_speed(
@@ -100,3 +122,115 @@ def fill_device(
         compiled_seconds = images / measure(compiled) + measured[-1]["seconds"]
         recipe = compiled if compiled_seconds < eager_seconds else recipe
     return recipe, measured
+
+
+def time_by_operation(
+    step: Callable, device: torch.device, steps: int = 3
+) -> tuple[list[dict], float]:
+    """Where the time of `step()` goes, by torch's own operations; how many it starts.
+
+    Profiles a few steps, after one to warm up. Each row is a dict with `operation`,
+    `calls_a_step` and `share_percent` of the time (of the GPU's on CUDA), largest
+    first. The number counts the operations that call no other, in one step.
+    """
+    step()
+    runtime.synchronize(device)
+    on_cuda, activity = device.type == "cuda", torch.profiler.ProfilerActivity
+    watched = [activity.CPU, activity.CUDA] if on_cuda else [activity.CPU]
+    with torch.profiler.profile(activities=watched) as profile:
+        for _ in range(steps):
+            step()
+        runtime.synchronize(device)
+    spent = "self_device_time_total" if on_cuda else "self_cpu_time_total"
+    events = [e for e in profile.key_averages() if getattr(e, spent) > 0]
+    total = sum(getattr(event, spent) for event in events)
+    rows = [
+        {
+            "operation": event.key,
+            "calls_a_step": event.count / steps,
+            "share_percent": 100 * getattr(event, spent) / total,
+        }
+        for event in events
+    ]
+    rows.sort(key=lambda row: -row["share_percent"])
+    working = [event for event in profile.events() if _works(event)]
+    leaves = [e for e in working if not any(map(_works, e.cpu_children))]
+    return rows, len(leaves) / steps
+
+
+def _works(event) -> bool:
+    """Whether an event of the profiler is an operation of torch that does anything."""
+    return event.name.startswith("aten::") and "aten::resolve_" not in event.name
+
+
+def recorded(function: Callable) -> Callable:
+    """What `function()` makes a CUDA GPU do, as one call that replays it (CUDA graph).
+
+    Addresses, shapes and order are fixed: fill the same tensors with new values.
+    """
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):  # a recording must not set things up
+        for _ in range(3):
+            function()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        function()
+    return graph.replay
+
+
+def runs_to_target(path: Path) -> list[dict]:
+    """The rows of results/faster.csv, put together for each change; [] without a file.
+
+    In the order in which the changes are made, one dict a run: `run`, `seeds`,
+    `reached` (how many got there), `minutes` (a list, of these), `gave_up_after`
+    (minutes; None unless nobody got there), `epochs` and `ratio` (means of those that
+    got there, or None), `ratio_is` ("exact" or "at least"), `images_per_second`,
+    `hardware`, `torch`.
+    Of several rows of a seed counts the one that was trained, and got there. Rows of
+    other hardware than the first row's are left out.
+    """
+    if not path.exists():
+        return []
+    with open(path, newline="") as file:
+        rows = list(csv.DictReader(file))
+    rows = [row for row in rows if row["hardware"] == rows[0]["hardware"]]
+    rows.sort(key=lambda r: (r["measured"] == "training", r["seconds_to_86_48"] != ""))
+    best = {(row["run"], row["seed"]): row for row in rows}  # the last one counts
+    found = []
+    for run in LADDER:
+        mine = [row for (name, _), row in best.items() if name == run and row["epochs"]]
+        got = [row for row in mine if row["seconds_to_86_48"]]
+        if mine:
+            found.append(_of_seeds(run, mine, got))
+    return found
+
+
+def _of_seeds(run: str, rows: list[dict], got: list[dict]) -> dict:
+    """One row of `runs_to_target`; `got`: the seeds that reached the target."""
+
+    def mean(name, some):
+        values = [float(row[name]) for row in some if row[name]]
+        return statistics.fmean(values) if values else None
+
+    spent = [
+        int(row["epochs"])
+        * int(row["training_images"])
+        / float(row["images_per_second"])
+        for row in rows
+    ]
+    least = any(row["ratio_is"] == "at least" for row in got)
+    return {
+        "run": run,
+        "seeds": len(rows),
+        "reached": len(got),
+        "minutes": [float(row["seconds_to_86_48"]) / 60 for row in got],
+        "gave_up_after": None if got else max(spent) / 60,
+        "epochs": mean("epochs_to_86_48", got),
+        "ratio": mean("ratio_to_textbook", got),
+        "ratio_is": "at least" if least else "exact",
+        "images_per_second": mean("images_per_second", rows),
+        "hardware": rows[0]["hardware"],
+        "torch": rows[0]["torch"],
+    }

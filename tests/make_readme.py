@@ -136,8 +136,9 @@ def networks() -> str:
 
 
 def laptop_runs() -> dict[str, list[dict]]:
-    """The ten-minute runs by network; of several lengths, the latest."""
+    """The ten-minute runs by network, on the file's first processor, the latest."""
     rows = read_rows(runtime.RESULTS / "laptop.csv")
+    rows = [row for row in rows if row["cpu"] == rows[0]["cpu"]]
     latest = {row["network"]: row["epochs"] for row in rows}
     return {
         name: [r for r in rows if (r["network"], r["epochs"]) == (name, latest[name])]

@@ -29,6 +29,14 @@ def test_a_cut_axis_has_dots_instead_of_bars():
     assert "91.50" in texts(figure)
 
 
+def test_a_value_without_an_error_has_no_bar_of_it():
+    figure = plots.bars_with_error(["a", "b"], [3, 5], [None, 0.5], "minutes")
+    (axes,) = figure.axes
+    (bar,) = [segment.tolist() for segment in axes.collections[0].get_segments()]
+    assert bar == [[4.5, 1], [5.5, 1]]
+    assert {"3.00", "5.00 ± 0.50"} <= set(texts(figure))
+
+
 @pytest.mark.parametrize(
     ("names", "values", "errors", "message"),
     [

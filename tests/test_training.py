@@ -32,7 +32,7 @@ from cifar_helpers.model import CIFAR10Net, NetConfig, predict
 from cifar_helpers.optimizers import warmup_cosine
 from cifar_helpers.pretrained import load_pretrained, read_history
 from cifar_helpers.recipes import PRESETS, Recipe
-from cifar_helpers.speed import fill_device, measure_speed
+from cifar_helpers.speed import fill_device, measure_speed, time_by_operation
 from cifar_helpers.training import (
     LossNotFinite,
     Trainer,
@@ -218,6 +218,18 @@ def test_measuring_changes_nothing(few):
     assert speed > 0 and same(weights_of(model), before)
     with pytest.raises(ValueError, match="no images to measure with"):
         measure_speed(model, few.subset(slice(0)), QUICK)
+
+
+def test_time_of_a_step_is_told_by_operation():
+    a, b = torch.randn(2, 300, 300)
+    rows, operations = time_by_operation(
+        lambda: (a @ b).relu() @ b, torch.device("cpu")
+    )
+    calls = {row["operation"]: row["calls_a_step"] for row in rows}
+    assert calls["aten::mm"] == 2 and calls["aten::relu"] == 1
+    assert rows[0]["operation"] == "aten::mm"  # the largest share first
+    assert sum(row["share_percent"] for row in rows) == pytest.approx(100)
+    assert operations == 3  # two products, and what a ReLU calls
 
 
 @pytest.mark.parametrize(

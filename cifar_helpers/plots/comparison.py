@@ -27,12 +27,16 @@ def bars_with_error(
 ) -> Figure:
     """Values with error bars, one row per name, the first on top.
 
-    `errors` is one number per value, or None. Bars start at zero; `axis_start` cuts the
-    axis there instead and draws dots, for the length of a cut bar means nothing.
+    `errors` is one number per value, None where there is none, or None. Bars start at
+    zero; `axis_start` cuts the axis there instead and draws dots, for the length of a
+    cut bar means nothing.
     """
     values = to_array(values, "values", 1).astype(float)
     require_length(names, len(values), "names", "values")
-    spread = np.zeros_like(values) if errors is None else to_array(errors, "errors", 1)
+    errors = [None] * len(values) if errors is None else errors
+    known = np.array([error is not None for error in errors])
+    spread = [0 if error is None else error for error in errors]
+    spread = to_array(spread, "errors", 1)
     require_length(spread, len(values), "errors", "values")
     if not np.isfinite(values).all() or not (spread >= 0).all():
         raise ValueError("values must be finite and errors not negative")
@@ -45,11 +49,12 @@ def bars_with_error(
             axes.axvline(0, color=INK, linewidth=1)
         else:
             axes.plot(values, places, "o", color=BLUE, markersize=8)
-        if errors is not None:
+        if known.any():
             look = {"ecolor": INK, "elinewidth": 1.4, "capsize": 3}
-            axes.errorbar(values, places, xerr=spread, fmt="none", **look)
-        for place, value, error in zip(places, values, spread, strict=True):
-            text = f"{value:.2f}" + (f" ± {error:.2f}" if errors is not None else "")
+            some = values[known], places[known]
+            axes.errorbar(*some, xerr=spread[known], fmt="none", **look)
+        for place, value, error, has in zip(places, values, spread, known, strict=True):
+            text = f"{value:.2f}" + (f" ± {error:.2f}" if has else "")
             _write_beside(axes, value, error, place, text)
         _name_rows(axes, names)
         axes.margins(x=0.2)

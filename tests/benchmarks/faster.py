@@ -1,58 +1,83 @@
 """Seconds to 86.48 %: from a textbook's loop to the preset `cpu`, one change at a time.
 
-    python -m tests.benchmarks.faster --seeds 0 1 2
-    python -m tests.benchmarks.faster --runs "textbook, SGD" "harder images" --seeds 0
+    python -m tests.benchmarks.faster                    (twice, side by side)
+    python -m tests.benchmarks.faster --seeds 0 --runs "short format" "harder images"
 
-All runs train the network of the preset `cpu` on 45,000 images on this CPU; the other
-5,000 are judged after each epoch, and the time that takes is left out. `seconds_to`
-counts the training until an epoch first ends at or above 86.48 %. At a constant rate a
-run goes on until it gets there, at most for the longest of `--lengths`. With a schedule
-the length is part of the recipe: lengths are tried, shortest first, until one gets
-there. The textbook's loop is a DataLoader with torchvision's transforms, `nn.Conv2d`
-for every convolution, and one learning rate.
+All train the network of the preset `cpu` on the same 45,000 images, on one thread; the
+other 5,000 judge. **Seconds** are the processor's time for the process, data loading
+included (it has no workers), judging left out: a neighbour on another core lengthens
+them by what it takes of the caches and the memory, not by its share of the processor.
 
-Rows go to results/faster.csv; a run that it has (same hardware) is not repeated, and
-one that was cut off goes on from its last epoch. `ratio_to_textbook` divides the
-seconds of the quicker textbook loop of the same seed by those of the run.
+- *One rate*: the textbook is Adam at 0.001, float32, `nn.Conv2d` for every convolution,
+  a DataLoader with torchvision's transforms. A run stops after the first epoch that
+  ends at 86.48 % or above, at the latest after `--patience` epochs. "whole batches" and
+  "quick depthwise" change the speed and nothing else, so they are timed, in turns of a
+  few steps, and take as many epochs as "short format", which is trained for each seed.
+  So is the textbook, but for the seeds `--textbook-seeds`, where it is trained itself.
+- *With a schedule* the length is part of the recipe. A run of a length that should get
+  there, judged at its end, misses the target by a little; from there, the length is
+  shifted by the slope of accuracy over the logarithm of the length, pooled over all
+  runs. A run that is off by more than `NEAR` points is followed by one of a better
+  length, at most three in all. The two rows of "schedule" and "average" are one
+  training's, judged by its last weights and by their average.
+
+All keep freed memory (`runtime.keep_freed_memory`), the textbook's loop as well. Rows
+go to results/faster.csv, and columns that follow from other rows are filled again each
+time: `epochs_to_86_48`, `seconds_to_86_48`, and `ratio_to_textbook`, the seconds of the
+textbook's loop of the same seed and hardware divided by the run's own. Where the
+textbook did not get there, the ratio is "at least" that, which `ratio_is` says.
+
+Several processes may work on the same file and folder: each training is claimed by a
+lock, what the file has is not repeated, and what was cut off goes on from its last
+epoch. Seeds 0, 1, 2 cost about 16,000 seconds of a core with bfloat16 (two processes:
+2 h 15 min), and about twice that without.
 """
 
 import argparse
 import csv
+import math
 import os
+import statistics
 import time
 from dataclasses import replace
-from itertools import product
+from functools import partial
+from itertools import chain, count, islice, product
 from pathlib import Path
 
 import torch
+from filelock import FileLock, Timeout
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from cifar_helpers import checkpoints, runtime
-from cifar_helpers.data import LabelledImages, load_cifar10, split
+from cifar_helpers.data import Batches, load_cifar10, split
 from cifar_helpers.evaluation import evaluate
 from cifar_helpers.recipes import PRESETS, Recipe, make_model
-from cifar_helpers.training import Trainer, fit
+from cifar_helpers.training import Trainer, train_one_epoch
 from tests.benchmarks.rows import command_line, read_rows
 from tests.benchmarks.training import PerImage, textbook
 
 TARGET = 86.48  # per cent of the validation images
-LENGTHS = (6, 9, 13, 19, 28, 40)  # epochs
+NEAR, FAR = 0.75, 1.5  # points: good enough; too far to shift the length from there
+SLOPE = 4.0  # points that e times as many epochs are worth, until rows tell
 NETWORK, CPU_RECIPE = PRESETS["cpu"]
-TEXTBOOK = ("textbook, SGD", "textbook, Adam")
-PLAIN = Recipe(  # SGD at one rate, in float32, on the last weights
+PLAIN = Recipe(  # Adam at one rate, in float32, on the last weights
     batch_size=128,
-    learning_rate=0.05,
+    optimizer="adamw",  # without decay: Adam
+    learning_rate=1e-3,
+    weight_decay=0.0,
     warmup_fraction=0.0,
     label_smoothing=0.0,
     ema_decay=0.0,
     precision="float32",
 )
+SGD = {"optimizer": "sgd", "learning_rate": 0.1, "weight_decay": 5e-4}
 CHANGES = {  # name: what it changes of the recipe, on top of the run before
-    "whole batches": {},  # in memory, channels last; the recipe is the textbook's
+    "textbook": {},
+    "whole batches": {},  # in memory, channels last
     "quick depthwise": {},  # cifar_helpers.depthwise in place of nn.Conv2d
     "short format": {"precision": "auto"},  # bfloat16 where the processor has it
-    "schedule": {"warmup_fraction": 0.15, "learning_rate": 0.1},
+    "schedule": {"warmup_fraction": 0.15, **SGD},
     "average": {"ema_decay": 0.98},
     "label smoothing": {"label_smoothing": 0.1},
     "batches of 256": {"batch_size": 256, "learning_rate": 0.2},
@@ -66,25 +91,40 @@ CHANGES = {  # name: what it changes of the recipe, on top of the run before
         "selective_start_fraction": 0.25,
     },
 }
-RUNS = (*TEXTBOOK, *CHANGES)
+RUNS = tuple(CHANGES)
+TIMED = ("textbook", "whole batches", "quick depthwise")
+TOGETHER = ("schedule", "average")  # what one training gives
+START = {  # epochs of the first run with a schedule
+    "schedule": 16,
+    "average": 15,
+    "label smoothing": 15,
+    "batches of 256": 15,
+    "Muon": 10,
+    "whitened filters": 9,
+    "zero-init residual": 7,
+    "crops by 2 pixels": 6,
+    "small images first": 6,
+    "harder images": 6,
+}
+SAME = ("seed", "hardware", "training_images")  # of rows that are compared
 COLUMNS = (
     "run",
     "seed",
+    "measured",  # "training", or "speed" alone
     "epochs",
     "training_images",
+    "images_per_second",
     "train_seconds",
     "validation_accuracy_percent",
+    "epochs_to_86_48",
     "seconds_to_86_48",
     "ratio_to_textbook",
+    "ratio_is",
     "threads",
     "hardware",
     "torch",
     "command",
 )
-
-
-class Reached(Exception):
-    """The target is reached: the rest of a run at one rate would show nothing."""
 
 
 class OneRate(Trainer):
@@ -97,8 +137,85 @@ class OneRate(Trainer):
         )
 
 
+class TextbookLoop:
+    """What a textbook writes, one epoch at a time."""
+
+    def __init__(self, recipe: Recipe, data, workers: int = 0):
+        self.recipe = recipe
+        self.loader = DataLoader(
+            PerImage(data),
+            recipe.batch_size,
+            shuffle=True,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+        )
+        self.model = textbook(make_model(NETWORK, recipe))
+        self.optimizer = torch.optim.Adam(self.model.parameters(), recipe.learning_rate)
+
+    def steps(self):
+        """Train on all images once; yield how many after each step."""
+        self.model.train()
+        for images, labels in self.loader:
+            loss = F.nll_loss(self.model(images), labels)
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+            yield len(labels)
+
+    def epoch(self, number: int) -> None:
+        """One pass, in an order that follows from the seed and the epoch's number."""
+        torch.manual_seed(1000 * self.recipe.seed + number)
+        for _ in self.steps():
+            pass
+
+    def networks(self) -> dict:
+        """What is to be judged."""
+        return {"textbook": self.model}
+
+    def state(self) -> dict:
+        """All that a later process needs."""
+        return {"model": self.model.state_dict(), "adam": self.optimizer.state_dict()}
+
+    def load_state(self, state: dict) -> None:
+        """The inverse of `state`."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["adam"])
+
+
+class OurLoop:
+    """The package's loop, one epoch at a time, by the recipe of a run."""
+
+    def __init__(self, run: str, recipe: Recipe, data):
+        model = make_model(NETWORK, recipe, data.images)
+        if run == "whole batches":
+            model = textbook(model)
+        steps = recipe.epochs * math.ceil(len(data) / recipe.batch_size)
+        kind = Trainer if has_schedule(run) else OneRate
+        self.run, self.data, self.trainer = run, data, kind(model, recipe, steps)
+        self.state, self.load_state = self.trainer.state, self.trainer.load_state
+
+    def steps(self):
+        """Train on all images once; yield how many after each step."""
+        self.trainer.train_mode()
+        size = self.trainer.recipe.batch_size
+        for images, labels in Batches(self.data, size, shuffle=True):
+            self.trainer.train_step(images, labels)
+            yield len(labels)
+
+    def epoch(self, number: int) -> None:
+        """As many images as there are, as the trainer draws them."""
+        train_one_epoch(self.trainer, self.data)
+
+    def networks(self) -> dict:
+        """What is to be judged, by the name of its row."""
+        averaged = self.trainer.averaged.module
+        if self.run in TOGETHER:
+            return dict(zip(TOGETHER, (self.trainer.model, averaged), strict=True))
+        return {self.run: averaged}
+
+
 def recipe_of(run: str) -> Recipe:
-    """The recipe of a run of our loop: all changes up to its own."""
+    """The recipe of a run: all changes up to its own."""
     recipe = PLAIN
     for name, changes in CHANGES.items():
         recipe = replace(recipe, **changes)
@@ -109,137 +226,258 @@ def recipe_of(run: str) -> Recipe:
 
 def has_schedule(run: str) -> bool:
     """Whether a run's length is part of its recipe."""
-    return run in CHANGES and recipe_of(run).warmup_fraction > 0
+    return recipe_of(run).warmup_fraction > 0
 
 
-def seconds_to(history: list[dict], target: float) -> float | None:
-    """Training time until an epoch ended at or above `target` per cent, or None."""
-    seconds = 0.0
-    for row in history:
-        seconds += row["seconds"]
-        if row["validation_accuracy_percent"] >= target:
-            return seconds
-    return None
-
-
-def run_ours(run, recipe: Recipe, training, validation, target, path) -> list[dict]:
-    """One run of our loop; its history, up to the target if there is no schedule."""
-    model = make_model(NETWORK, recipe, training.images)
-    if run == "whole batches":
-        model = textbook(model)
-    history, one_rate = [], not has_schedule(run)
-
-    def look(rows):
-        history[:] = rows
-        print(f"  {run}, epoch {len(rows)}: {rows[-1]}", flush=True)
-        if one_rate and rows[-1]["validation_accuracy_percent"] >= target:
-            raise Reached
-
-    trainer = OneRate if one_rate else Trainer
-    try:
-        _, rows = fit(model, training, recipe, validation, look, path, trainer)
-    except Reached:
-        return history
-    if rows.interrupted:
-        raise KeyboardInterrupt
-    return list(rows)
-
-
-def run_textbook(
-    run: str, seed: int, epochs: int, training, validation, target, path, workers: int
-) -> list[dict]:
-    """One run of the textbook's loop; goes on from `path` after a break."""
+def make_loop(run: str, seed: int, epochs: int, data):
+    """The loop of a run, before its first step."""
+    last = TOGETHER[-1] if run in TOGETHER else run  # averaging changes no weight
+    recipe = replace(recipe_of(last), seed=seed, epochs=epochs)
     torch.manual_seed(seed)
-    model = textbook(make_model(NETWORK, replace(PLAIN, seed=seed)))
-    if run == "textbook, SGD":
-        optimizer = torch.optim.SGD(
-            model.parameters(),
-            PLAIN.learning_rate,
-            PLAIN.momentum,
-            weight_decay=PLAIN.weight_decay,
-            nesterov=True,
-        )
-    else:
-        optimizer = torch.optim.Adam(model.parameters(), 1e-3)
-    loader = DataLoader(
-        PerImage(training), 128, shuffle=True, num_workers=workers, drop_last=False
-    )
-    state = checkpoints.load(path) or {"history": []}
-    history = state["history"]
-    if history:
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-    while len(history) < epochs and seconds_to(history, target) is None:
-        torch.manual_seed(1000 * seed + len(history))  # the order of this epoch
-        started = time.perf_counter()
-        model.train()
-        for images, labels in loader:
-            loss = F.nll_loss(model(images), labels)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-        row = {"epoch": len(history) + 1, "seconds": time.perf_counter() - started}
-        judged = evaluate(model, validation)["accuracy_percent"]
-        history.append(row | {"validation_accuracy_percent": judged})
-        state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
-        checkpoints.save(path, state | {"history": history})
-        print(f"  {run}, {history[-1]}", flush=True)
-    return history
+    if run == "textbook":
+        return TextbookLoop(recipe, data)
+    return OurLoop(run, recipe, data)
 
 
-def with_ratios(rows: list[dict]) -> list[dict]:
-    """Rows with `ratio_to_textbook`, where both loops of a seed got there."""
-    textbooks = {}
+def train(loop, epochs: int, validation, target: float | None, path: Path) -> dict:
+    """Train a loop; its seconds for each epoch, and what its networks reached.
+
+    With a `target`, each epoch is judged, and the first to get there is the last.
+    Goes on from `path`, where the state lies after each epoch.
+    """
+    state = checkpoints.load(path) or {"seconds": [], "judged": {}}
+    if state["seconds"]:
+        loop.load_state(state["loop"])
+    seconds, judged = state["seconds"], state["judged"]
+    while len(seconds) < epochs:
+        if judged and target is not None and max(judged.values()) >= target:
+            break
+        started = time.process_time()
+        loop.epoch(len(seconds))
+        seconds.append(time.process_time() - started)
+        if target is not None or len(seconds) == epochs:
+            judged = {
+                name: evaluate(model, validation)["accuracy_percent"]
+                for name, model in loop.networks().items()
+            }
+        state = {"seconds": seconds, "judged": judged, "loop": loop.state()}
+        checkpoints.save(path, state)
+        print(f"  epoch {len(seconds)}: {seconds[-1]:.1f} s, {judged}", flush=True)
+    return {"seconds": seconds, "judged": judged}
+
+
+def speeds(seed: int, data, steps: int = 20, turns: int = 3) -> dict[str, float]:
+    """Images per second of the loops that differ in nothing else; they take turns."""
+    rates = {run: [] for run in TIMED}
+    for _, run in product(range(turns), TIMED):
+        loop = make_loop(run, seed, 1, data)
+        running = chain.from_iterable(loop.steps() for _ in count())
+        for _ in islice(running, 3):  # the first steps only set things up
+            pass
+        started = time.process_time()
+        images = sum(islice(running, steps))
+        rates[run].append(images / (time.process_time() - started))
+    return {run: statistics.median(rate) for run, rate in rates.items()}
+
+
+def slope_of(rows: list[dict], target: float) -> float:
+    """Points of accuracy that e times as many epochs are worth, near the target.
+
+    Least squares within each run and hardware, over its lengths and seeds.
+    """
+    groups, products, squares = {}, 0.0, 0.0
     for row in rows:
-        if row["run"] in TEXTBOOK and row["seconds_to_86_48"]:
-            key = (str(row["seed"]), row["hardware"], str(row["training_images"]))
-            seconds = float(row["seconds_to_86_48"])
-            textbooks[key] = min(seconds, textbooks.get(key, seconds))
-    rated = []
+        if has_schedule(row["run"]) and abs(apart(row, target)) < 2 * FAR:
+            key = tuple(str(row[name]) for name in ("run", *SAME[1:]))
+            point = math.log(int(row["epochs"])), apart(row, target)
+            groups.setdefault(key, []).append(point)
+    for points in groups.values():
+        x, y = (statistics.fmean(values) for values in zip(*points, strict=True))
+        products += sum((a - x) * (b - y) for a, b in points)
+        squares += sum((a - x) ** 2 for a, _ in points)
+    slope = products / squares if squares > 0.2 else SLOPE
+    return slope if slope > 1 else SLOPE  # noise
+
+
+def same_as(row: dict, rows: list[dict], *runs: str) -> list[dict]:
+    """The rows of some runs with the seed, hardware and images of `row`."""
+    key = [str(row[name]) for name in SAME]
+    return [
+        r for r in rows if r["run"] in runs and [str(r[name]) for name in SAME] == key
+    ]
+
+
+def shifted_length(row: dict, target: float, slope: float) -> float:
+    """Epochs with which a run with a schedule would have ended at the target."""
+    return int(row["epochs"]) * math.exp(-apart(row, target) / slope)
+
+
+def apart(row: dict, target: float) -> float:
+    """By how many points a run ended above the target."""
+    return float(row["validation_accuracy_percent"]) - target
+
+
+def with_epochs(rows: list[dict], target: float) -> list[dict]:
+    """Rows with the epochs and seconds to the target, where they are known."""
+    slope, filled = slope_of(rows, target), []
     for row in rows:
-        key = (str(row["seed"]), row["hardware"], str(row["training_images"]))
-        ratio = ""
-        if row["seconds_to_86_48"] and key in textbooks:
-            ratio = round(textbooks[key] / float(row["seconds_to_86_48"]), 3)
-        rated.append(row | {"ratio_to_textbook": ratio})
+        epochs = ""
+        if has_schedule(row["run"]):
+            lengths = same_as(row, rows, row["run"])
+            nearest = min(lengths, key=lambda each: abs(apart(each, target)))
+            if row is nearest and abs(apart(row, target)) <= FAR:
+                epochs = round(shifted_length(row, target, slope), 2)
+        else:
+            learned = [row]
+            if row["measured"] == "speed":
+                learned = same_as(row, rows, "short format")
+                row = row | {"epochs": learned[0]["epochs"] if learned else ""}
+            if learned and apart(learned[0], target) >= 0:
+                epochs = int(learned[0]["epochs"])
+        row = row | {"epochs_to_86_48": epochs}
+        filled.append(row | {"seconds_to_86_48": seconds_of(row, epochs)})
+    return filled
+
+
+def seconds_of(row: dict, epochs) -> float | str:
+    """What so many epochs of a run cost; "" if nobody knows how many."""
+    if not epochs:
+        return ""
+    seconds = float(epochs) * int(row["training_images"])
+    return round(seconds / float(row["images_per_second"]), 1)
+
+
+def with_ratios(rows: list[dict], target: float = TARGET) -> list[dict]:
+    """Rows with all columns that follow from other rows."""
+    filled, rated = with_epochs(rows, target), []
+    for row in filled:
+        ratio, kind = "", ""
+        loops = sorted(same_as(row, filled, "textbook"), key=lambda r: r["measured"])
+        if row["seconds_to_86_48"] and loops:
+            loop = loops[-1]  # "training" before "speed"
+            kind = "exact" if loop["seconds_to_86_48"] else "at least"
+            seconds = loop["seconds_to_86_48"] or seconds_of(loop, loop["epochs"])
+            if seconds:
+                ratio = round(float(seconds) / float(row["seconds_to_86_48"]), 2)
+        rated.append(row | {"ratio_to_textbook": ratio, "ratio_is": ratio and kind})
     return rated
 
 
-def write_rows(path: Path, rows: list[dict]) -> None:
-    """All rows, in place of the file."""
+def add_rows(options, new: list[dict]) -> None:
+    """Put rows into the file, and fill again what follows from others."""
+    path = Path(options.out)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    with open(part, "w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(with_ratios(rows))
-    os.replace(part, path)
+    with FileLock(Path(options.folder) / f"{path.name}.lock"):
+        part = path.with_name(path.name + ".part")
+        with open(part, "w", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(with_ratios([*read_rows(path), *new], options.target))
+        os.replace(part, path)
+    for row in new:
+        print(row, flush=True)
 
 
-def row_of(run, seed, epochs, history, images: int, target: float) -> dict:
-    """What a finished run gave."""
-    reached = seconds_to(history, target)
-    last = history[-1]["validation_accuracy_percent"]
-    return {
-        "run": run,
-        "seed": seed,
-        "epochs": epochs,
-        "training_images": images,
-        "train_seconds": round(sum(row["seconds"] for row in history), 3),
-        "validation_accuracy_percent": round(last, 2),
-        "seconds_to_86_48": "" if reached is None else round(reached, 3),
-    }
+def next_length(run: str, seed: int, constants: dict, options) -> int | None:
+    """How many epochs to train next, or None: the target is near enough, or can't be.
+
+    The first length is the one at which another seed got there, if there is one.
+    """
+    rows, target = read_rows(Path(options.out)), options.target
+    asked, slope = {"seed": seed, **constants}, slope_of(rows, target)
+    mine = same_as(asked, rows, run)
+    if not has_schedule(run):
+        trained = [row for row in mine if row["measured"] == "training"]
+        return None if trained else options.patience
+    if mine:
+        nearest = min(mine, key=lambda row: abs(apart(row, target)))
+        if abs(apart(nearest, target)) <= NEAR or len(mine) >= 3:
+            return None
+        length = shifted_length(nearest, target, slope)
+    else:
+        known = [
+            float(row["epochs_to_86_48"])
+            for row in rows
+            if (row["run"], row["hardware"]) == (run, constants["hardware"])
+            and row["training_images"] == str(constants["training_images"])
+            and row["epochs_to_86_48"]
+        ]
+        length = statistics.fmean(known) if known else START[run]
+    length = min(max(round(length), 1), options.longest)
+    return None if str(length) in [row["epochs"] for row in mine] else length
 
 
-def one_run(run, seed, epochs, parts, options, folder: Path) -> list[dict]:
-    """The history of a run, which goes on if it was cut off."""
+def reach(run: str, seed: int, parts, constants: dict, options) -> None:
+    """Train a run until its seconds to the target are known."""
     training, validation = parts
-    path = folder / f"{run.replace(', ', '_').replace(' ', '_')}_{seed}_{epochs}.part"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    rest = (training, validation, options.target, path)
-    if run in TEXTBOOK:
-        return run_textbook(run, seed, epochs, *rest, options.workers)
-    return run_ours(run, replace(recipe_of(run), seed=seed, epochs=epochs), *rest)
+    name = TOGETHER[0] if run in TOGETHER else run
+    title = f"{name.replace(' ', '_')}-{seed}-{len(training)}"
+    while epochs := next_length(run, seed, constants, options):
+        print(f"{run}, seed {seed}: {epochs} epochs at most", flush=True)
+        loop, path = make_loop(run, seed, epochs, training), Path(options.folder)
+        path = path / f"{title}-{epochs}.part"
+        target = None if has_schedule(run) else options.target
+        found = train(loop, epochs, validation, target, path)
+        seconds, epochs = sum(found["seconds"]), len(found["seconds"])
+        row = {"seed": seed, "measured": "training", "epochs": epochs, **constants}
+        row["images_per_second"] = round(epochs * len(training) / seconds, 1)
+        row["train_seconds"] = round(seconds, 1)
+        judged = "validation_accuracy_percent"
+        add_rows(
+            options,
+            [
+                row | {"run": each, judged: round(accuracy, 2)}
+                for each, accuracy in found["judged"].items()
+            ],
+        )
+        for ending in ("", ".previous"):
+            path.with_name(path.name + ending).unlink(missing_ok=True)
+
+
+def time_loops(seed: int, parts, constants: dict, options) -> None:
+    """Rows for the loops that are timed only, unless the file has them."""
+    rows = same_as({"seed": seed, **constants}, read_rows(Path(options.out)), *TIMED)
+    known = [row["run"] for row in rows if row["measured"] == "speed"]
+    missing = [run for run in TIMED if run not in known]
+    if missing:
+        rates = speeds(seed, parts[0])
+        row = {"seed": seed, "measured": "speed", **constants}
+        rows = [
+            row | {"run": run, "images_per_second": round(rates[run], 1)}
+            for run in missing
+        ]
+        add_rows(options, rows)
+
+
+def claimed(name: str, options, work) -> None:
+    """Do `work()`, unless another process is at it."""
+    lock = Path(options.folder) / f"{name.replace(' ', '_')}.claim"
+    try:
+        with FileLock(lock, timeout=0):
+            work()
+    except Timeout:
+        print(f"{name}: another process is at it", flush=True)
+
+
+def run_all(options, command: str) -> None:
+    """Train and time what the command asks for and the file lacks."""
+    Path(options.folder).mkdir(parents=True, exist_ok=True)
+    runtime.keep_freed_memory()
+    data = load_cifar10(source=options.source).train
+    training, validation = parts = split(data, validation=len(data) // 10)
+    if options.images:
+        parts = training.subset(slice(options.images)), validation
+    machine = runtime.describe_machine()
+    constants = {name: machine[name] for name in ("hardware", "torch")}
+    constants |= {"threads": torch.get_num_threads(), "command": command}
+    constants["training_images"] = len(parts[0])
+    for seed, run in product(options.seeds, options.runs):
+        rest = (seed, parts, constants, options)
+        if run in TIMED:
+            claimed(f"speeds-{seed}", options, partial(time_loops, *rest))
+        if run not in TIMED or run == "textbook" and seed in options.textbook_seeds:
+            name = TOGETHER[0] if run in TOGETHER else run
+            claimed(f"{name}-{seed}", options, partial(reach, run, *rest))
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -247,46 +485,22 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.faster")
     parser.add_argument("--runs", nargs="+", choices=RUNS, default=list(RUNS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--lengths", type=int, nargs="+", default=list(LENGTHS))
+    parser.add_argument("--textbook-seeds", type=int, nargs="*", default=[0])
+    parser.add_argument("--patience", type=int, default=30, help="epochs at one rate")
+    parser.add_argument("--longest", type=int, default=40, help="epochs of a schedule")
     parser.add_argument("--target", type=float, default=TARGET, help="for a rehearsal")
     parser.add_argument("--images", type=int, help="train on fewer, for a rehearsal")
-    parser.add_argument("--workers", type=int, default=2, help="of the textbook's loop")
     parser.add_argument("--source", default="full", help="sample: for a rehearsal")
-    parser.add_argument("--folder", default="runs/faster", help="for checkpoints")
+    parser.add_argument("--folder", default="runs/faster", help="checkpoints, locks")
     parser.add_argument("--out", default=str(runtime.RESULTS / "faster.csv"))
     options = parser.parse_args(arguments)
-    if options.target != TARGET and Path(options.out).parent == runtime.RESULTS:
-        parser.error("another target is a rehearsal: name another file with --out")
-    data = load_cifar10(source=options.source).train
-    training, validation = split(data, validation=len(data) // 10)
-    if options.images:
-        training = training.subset(slice(options.images))
-    for seed, run in product(options.seeds, options.runs):
-        reach(run, seed, (training, validation), options, arguments)
-
-
-def reach(
-    run, seed: int, parts: tuple[LabelledImages, ...], options, arguments
-) -> None:
-    """Runs of rising length until one gets there; what the file has is not repeated."""
-    path, machine = Path(options.out), runtime.describe_machine()
-    constants = {"threads": torch.get_num_threads(), "torch": machine["torch"]}
-    constants |= {"hardware": machine["hardware"]}
-    constants["command"] = command_line("faster", arguments)
-    lengths = sorted(options.lengths)
-    for epochs in lengths if has_schedule(run) else lengths[-1:]:
-        rows = read_rows(path)
-        key = (run, str(seed), str(epochs), str(len(parts[0])), machine["hardware"])
-        names = ("run", "seed", "epochs", "training_images", "hardware")
-        done = [row for row in rows if tuple(row[name] for name in names) == key]
-        if not done:
-            history = one_run(run, seed, epochs, parts, options, Path(options.folder))
-            row = row_of(run, seed, epochs, history, len(parts[0]), options.target)
-            done = [row | constants]
-            write_rows(path, [*rows, *done])
-            print(row, flush=True)
-        if done[0]["seconds_to_86_48"]:
-            return
+    rehearsal = options.target != TARGET or options.images or options.source != "full"
+    if rehearsal and Path(options.out).parent == runtime.RESULTS:
+        parser.error("this is a rehearsal: name another file with --out")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    run_all(options, command_line("faster", arguments))
+    torch.set_num_threads(threads)
 
 
 if __name__ == "__main__":

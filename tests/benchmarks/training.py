@@ -4,9 +4,13 @@
     python -m tests.benchmarks.training --seconds 1 --rounds 1 --out /tmp/throughput.csv
 
 The subjects take turns, round after round, so that a busy moment of the machine meets
-all of them; a subject's figure is the median of its rounds. Every row of the results
-names the machine and the command. The data are random bytes: speed does not depend on
-them.
+all of them. A subject's figure is the median of its rounds; `spread_percent` is the
+range of the rounds, highest less lowest, as a share of it. A turn of a training loop or
+of its input takes `--seconds`, one of a layer or of inference a fifth of that. The
+worker processes of a DataLoader are started once and stay; the steps that empty their
+queue do not count. Every row of the results names the machine and the command. The data
+are random bytes: speed does not depend on them. The first command takes a quarter of an
+hour and wants the machine for itself.
 """
 
 import argparse
@@ -36,13 +40,16 @@ from cifar_helpers.training import Trainer
 from tests.benchmarks.resnet8 import ResNet8, ResNet8Config
 from tests.benchmarks.rows import command_line
 
-IMAGES = 2048
+IMAGES = 16_384
+NETWORKS = ("baseline", "cpu", "champion")  # the presets that the notebooks train
 BASES = {  # kind: the subject that ratios are taken to
     "training": "plain loop, cpu network",
     "input": "input, image by image, 2 workers",
     "depthwise": "depthwise convolution, dilation 1",
 }
 WORKERS = 2
+SHORT_TURNS = ("depthwise", "inference")  # a fifth of the others
+WARM_UP = {"training": 6, "input": 6}  # steps: more than the workers hold ready
 CROP_BATCH = 512
 GROUPS = {  # what a training step does: parts of the names of torch's operations
     "convolutions": ("convolution",),
@@ -121,8 +128,9 @@ def plain_steps(model, recipe, data) -> Iterator[int]:
         nesterov=True,
     )
     model.train()
+    loader = per_image_batches(data, recipe.batch_size)
     while True:
-        for images, labels in per_image_batches(data, recipe.batch_size):
+        for images, labels in loader:
             loss = F.nll_loss(model(images), labels)
             optimizer.zero_grad()
             loss.backward()
@@ -131,8 +139,14 @@ def plain_steps(model, recipe, data) -> Iterator[int]:
 
 
 def per_image_batches(data: LabelledImages, batch_size: int) -> DataLoader:
-    """Batches of PerImage from two worker processes."""
-    return DataLoader(PerImage(data), batch_size, shuffle=True, num_workers=WORKERS)
+    """Batches of PerImage from two worker processes, which stay for the next pass."""
+    return DataLoader(
+        PerImage(data),
+        batch_size,
+        shuffle=True,
+        num_workers=WORKERS,
+        persistent_workers=True,
+    )
 
 
 def our_steps(model, recipe, data) -> Iterator[int]:
@@ -155,8 +169,9 @@ def our_input(data: LabelledImages) -> Iterator[int]:
 
 def per_image_input(data: LabelledImages) -> Iterator[int]:
     """The same augmentation, image by image, in two workers."""
+    loader = per_image_batches(data, CROP_BATCH)
     while True:
-        for images, _ in per_image_batches(data, CROP_BATCH):
+        for images, _ in loader:
             yield len(images)
 
 
@@ -179,7 +194,8 @@ def at_full_size(recipe: Recipe, compiled: bool = False) -> Recipe:
 def training_subjects(data: LabelledImages, compiled: bool) -> list[Subject]:
     """Our loop, the textbook's, and the reference network."""
     subjects = []
-    for name, (network, recipe) in PRESETS.items():
+    for name in NETWORKS:
+        network, recipe = PRESETS[name]
         model = CIFAR10Net(network)
         ours = our_steps(copy.deepcopy(model), at_full_size(recipe), data)
         subjects.append(Subject(f"our loop, {name} network", "training", ours, model))
@@ -239,14 +255,14 @@ def depthwise_subjects() -> list[Subject]:
 def inference_subjects(compiled: bool) -> list[Subject]:
     """The shipped networks on one core, one image at a time and in batches."""
     subjects = []
-    for path in sorted(runtime.WEIGHTS.glob("*.json")):
-        model = load_pretrained(path.stem).to(memory_format=torch.channels_last)
+    for stem in NETWORKS:
+        model = load_pretrained(stem).to(memory_format=torch.channels_last)
         for batch, way in itertools.product((1, 256), ("eager", "compiled")):
             if way == "compiled" and not compiled:
                 continue
             run = torch.compile(model, dynamic=False) if way == "compiled" else model
             what = "1 image" if batch == 1 else f"{batch} images"
-            name = f"inference, {path.stem} network, {what}, {way}"
+            name = f"inference, {stem} network, {what}, {way}"
             steps = inference_steps(run, batch)
             subjects.append(Subject(name, "inference", steps, model, threads=1))
     return subjects
@@ -307,29 +323,45 @@ def peak_gflops(seconds: float, threads: int, size: int = 1536) -> float:
     return 2 * size**3 / min(times) / 1e9
 
 
-def measure(subjects: list[Subject], seconds: float, rounds: int) -> dict[str, float]:
-    """Median images per second of each subject; they take turns."""
+def turn_seconds(kind: str, seconds: float) -> float:
+    """How long a turn of a subject of this kind takes."""
+    return seconds / 5 if kind in SHORT_TURNS else seconds
+
+
+def measure(
+    subjects: list[Subject], seconds: float, rounds: int
+) -> dict[str, list[float]]:
+    """Images per second of each subject, one figure a round; they take turns."""
     every = torch.get_num_threads()
     figures = {subject.name: [] for subject in subjects}
     for turn, subject in itertools.product(range(rounds), subjects):
         torch.set_num_threads(subject.threads or every)
-        warmup = 5 if turn == 0 and subject.kind != "input" else 2
-        rate = images_per_second(subject.steps, seconds, warmup)
+        turn_takes = turn_seconds(subject.kind, seconds)
+        warmup = WARM_UP.get(subject.kind, 2)
+        rate = images_per_second(subject.steps, turn_takes, warmup)
         figures[subject.name].append(rate)
         print(f"round {turn + 1}: {subject.name}: {rate:,.0f} images/s", flush=True)
     torch.set_num_threads(every)
-    return {name: statistics.median(rates) for name, rates in figures.items()}
+    return figures
 
 
-def result_rows(subjects, figures, peaks: dict[int, float]) -> list[dict]:
+def spread_percent(rates: list[float]) -> float:
+    """Highest less lowest, as a share of the median."""
+    return 100 * (max(rates) - min(rates)) / statistics.median(rates)
+
+
+def result_rows(subjects, figures, peaks: dict[int, float], seconds) -> list[dict]:
     """One row for each subject, with its share of the machine's matrix-product peak."""
     every = torch.get_num_threads()
+    medians = {name: statistics.median(rates) for name, rates in figures.items()}
     rows = []
     for subject in subjects:
-        rate, kind = figures[subject.name], subject.kind
+        rate, kind = medians[subject.name], subject.kind
         row = {"subject": subject.name, "kind": kind, "images_per_second": rate}
+        row["spread_percent"] = spread_percent(figures[subject.name])
+        row["seconds"] = turn_seconds(kind, seconds)
         if kind in BASES:
-            row["ratio_to_plain_loop"] = rate / figures[BASES[kind]]
+            row["ratio_to_plain_loop"] = rate / medians[BASES[kind]]
         else:
             row["milliseconds_per_image"] = 1000 / rate
         row["threads"] = subject.threads or every
@@ -367,7 +399,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Measure, print and write; see the module's docstring."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.training")
     parser.add_argument("--seconds", type=float, default=10, help="a turn")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--compiled", action="store_true", help="torch.compile, too")
     parser.add_argument("--out", default=str(runtime.RESULTS / "throughput.csv"))
     options = parser.parse_args(arguments)
@@ -378,14 +410,14 @@ def main(arguments: list[str] | None = None) -> None:
     subjects = training_subjects(data, options.compiled) + input_subjects(data)
     subjects += depthwise_subjects() + inference_subjects(options.compiled)
     figures = measure(subjects, options.seconds, options.rounds)
-    rows = result_rows(subjects, figures, peaks) + profile_rows(data)
+    rows = result_rows(subjects, figures, peaks, options.seconds) + profile_rows(data)
     for threads, gflops in peaks.items():
         name = f"matrix product, {threads} thread{'s' * (threads > 1)}"
         rows.append({"subject": name, "kind": "peak", "threads": threads})
         rows[-1] |= {"gflops": gflops, "share_of_peak_percent": 100.0}
     machine = runtime.describe_machine()
     machine = {name: machine[name] for name in ("hardware", "cores", "torch")}
-    machine |= {"seconds": options.seconds, "rounds": options.rounds}
+    machine |= {"rounds": options.rounds}
     machine["command"] = command_line("training", arguments)
     write_rows(rows, Path(options.out), machine)
 

@@ -1,0 +1,203 @@
+"""Narrower networks of gated units, as candidates for the ten minutes of `cpu`.
+
+    python -m tests.benchmarks.gated --speeds
+    python -m tests.benchmarks.gated --seeds 0                     (twice, side by side)
+    python -m tests.benchmarks.gated --seeds 0 1 2 --candidates cpu "48 channels" --fit
+
+Each candidate is the network of `champion` with fewer channels or units, below 200,000
+parameters, and is trained by the recipe of `cpu`: 40,000 images, the other 10,000
+training images judge it, the test set is not touched. At nine epochs all see as many
+images as `cpu` does. With `--fit` a candidate gets as many epochs as fit into the time
+of nine epochs of `cpu`, by the speeds of this machine, measured in turns before.
+`--speeds` only measures, in float32 as well.
+
+A run takes one thread; seconds are the processor's time for the process. Rows go to
+results/gated.csv. Several processes may work on the same file and folder: each run is
+claimed by a lock, a run that the file has is not repeated, and one that was cut off
+goes on from its checkpoint (without images_per_second, which would be too high). One
+seed of all at nine epochs costs about 45 minutes of a core with bfloat16.
+"""
+
+import argparse
+import statistics
+import time
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+
+import torch
+from filelock import FileLock, Timeout
+
+from cifar_helpers import runtime
+from cifar_helpers.data import load_cifar10, split
+from cifar_helpers.evaluation import evaluate
+from cifar_helpers.model import count_multiply_adds, count_parameters
+from cifar_helpers.recipes import CHAMPION_NETWORK, PRESETS, make_model
+from cifar_helpers.speed import measure_speed
+from cifar_helpers.training import fit
+from tests.benchmarks.rows import add_row, command_line, read_rows
+
+NETWORK, RECIPE = PRESETS["cpu"]
+FEWER = {"near_pairs": 1, "far_pairs": 1}  # units at 16 x 16: four instead of eight
+CANDIDATES = {  # name: (network, what it changes of it)
+    "cpu": (NETWORK, {}),
+    "72 channels": (CHAMPION_NETWORK, FEWER),
+    "64 channels": (
+        CHAMPION_NETWORK,
+        {**FEWER, "channels": 64, "deep_channels": 64, "hidden_channels": 96},
+    ),
+    "48 channels": (
+        CHAMPION_NETWORK,
+        {**FEWER, "channels": 48, "deep_channels": 48, "hidden_channels": 96},
+    ),
+    "48 channels, three units at 8 x 8": (
+        CHAMPION_NETWORK,
+        {
+            **FEWER,
+            "channels": 48,
+            "deep_channels": 48,
+            "hidden_channels": 96,
+            "refining_units": 3,
+        },
+    ),
+    "48 channels, eight units": (
+        CHAMPION_NETWORK,
+        {"channels": 48, "deep_channels": 48},
+    ),
+}
+COLUMNS = (
+    "candidate",
+    "seed",
+    "epochs",
+    "training_images",
+    "validation_images",
+    "parameters",
+    "multiply_adds",
+    "images_per_second",
+    "train_seconds",
+    "validation_accuracy_percent",
+    "validation_loss",
+    "threads",
+    "hardware",
+    "torch",
+    "command",
+)
+KEY = ("candidate", "seed", "epochs", "training_images", "hardware")
+
+
+def network_of(name: str):
+    """The configuration of a candidate."""
+    network, changes = CANDIDATES[name]
+    return replace(network, **changes)
+
+
+def speeds_of(names, data, precision: str = "auto", seconds=1.0, turns=3) -> dict:
+    """Images per second of whole runs, median of a few turns."""
+    recipe, rates = replace(RECIPE, precision=precision), {name: [] for name in names}
+    for _, name in product(range(turns), names):
+        model = make_model(network_of(name), recipe, data.images)
+        rates[name].append(measure_speed(model, data, recipe, seconds))
+    return {name: statistics.median(rate) for name, rate in rates.items()}
+
+
+def fitting_epochs(speeds: dict[str, float], name: str) -> int:
+    """Epochs in the time that nine of `cpu` take; at least one."""
+    return max(1, int(RECIPE.epochs * speeds[name] / speeds["cpu"]))
+
+
+def train(name: str, seed: int, epochs: int, parts, checkpoint: Path) -> dict:
+    """One run, or what is left of it; what it gave."""
+    training, validation = parts
+    resumed = checkpoint.exists()
+    runtime.seed_everything(seed)
+    recipe = replace(RECIPE, seed=seed, epochs=epochs)
+    model = make_model(network_of(name), recipe, training.images)
+    started = time.process_time()
+    model, history = fit(model, training, recipe, checkpoint=checkpoint)
+    seconds = time.process_time() - started
+    if history.interrupted:
+        raise KeyboardInterrupt
+    judged = evaluate(model, validation)
+    return {
+        "parameters": count_parameters(model),
+        "multiply_adds": count_multiply_adds(model),
+        "images_per_second": ""
+        if resumed
+        else round(epochs * len(training) / seconds, 1),
+        "train_seconds": "" if resumed else round(seconds, 1),
+        "validation_accuracy_percent": round(judged["accuracy_percent"], 2),
+        "validation_loss": round(judged["loss"], 5),
+    }
+
+
+def run_one(name, seed, epochs, parts, path: Path, folder: Path, constants) -> None:
+    """Train, unless the file has the run or another process is at it."""
+    row = {"candidate": name, "seed": seed, "epochs": epochs, **constants}
+    row |= {"training_images": len(parts[0]), "validation_images": len(parts[1])}
+    title = "-".join(str(row[column]) for column in KEY[:4]).replace(" ", "_")
+    try:
+        with FileLock(folder / f"{title}.claim", timeout=0):
+            key = tuple(str(row[column]) for column in KEY)
+            if key in [tuple(r[column] for column in KEY) for r in read_rows(path)]:
+                print(f"{title}: in {path.name} already", flush=True)
+                return
+            row |= train(name, seed, epochs, parts, folder / title)
+            with FileLock(folder / f"{path.name}.lock"):
+                add_row(path, row, COLUMNS)
+            for ending in ("", ".previous"):
+                (folder / f"{title}{ending}").unlink(missing_ok=True)
+    except Timeout:
+        print(f"{title}: another process is at it", flush=True)
+        return
+    print(row, flush=True)
+
+
+def run_all(options, command: str) -> None:
+    """Measure, then train what the command asks for and the file lacks."""
+    folder = Path(options.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    data = load_cifar10(source=options.source).train
+    training, validation = split(data, validation=len(data) // 5)
+    training = training.subset(slice(options.images))
+    epochs = dict.fromkeys(options.candidates, options.epochs or RECIPE.epochs)
+    names = list(dict.fromkeys(["cpu", *options.candidates]))
+    for precision in ("float32", "auto") if options.speeds else ("auto",):
+        if options.speeds or options.fit:
+            speeds = speeds_of(names, training, precision, options.seconds)
+            for name, speed in speeds.items():
+                fits = fitting_epochs(speeds, name)
+                print(f"{precision}, {name}: {speed:,.0f} images/s, {fits} epochs fit")
+            epochs |= {name: fitting_epochs(speeds, name) for name in epochs}
+    if options.speeds:
+        return
+    machine = runtime.describe_machine()
+    constants = {name: machine[name] for name in ("hardware", "torch")}
+    constants |= {"threads": torch.get_num_threads(), "command": command}
+    for seed, name in product(options.seeds, options.candidates):
+        rest = ((training, validation), Path(options.out), folder, constants)
+        run_one(name, seed, epochs[name], *rest)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """See the module's docstring."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.gated")
+    names = list(CANDIDATES)
+    parser.add_argument("--candidates", nargs="+", choices=names, default=names)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--epochs", type=int, help="default: those of `cpu`")
+    parser.add_argument("--fit", action="store_true", help="equal time, not epochs")
+    parser.add_argument("--speeds", action="store_true", help="measure, don't train")
+    parser.add_argument("--seconds", type=float, default=1.0, help="a turn of speeds")
+    parser.add_argument("--images", type=int, help="train on fewer, for a rehearsal")
+    parser.add_argument("--source", default="full", help="sample: for a rehearsal")
+    parser.add_argument("--folder", default="runs/gated", help="checkpoints, locks")
+    parser.add_argument("--out", default=str(runtime.RESULTS / "gated.csv"))
+    options = parser.parse_args(arguments)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    run_all(options, command_line("gated", arguments))
+    torch.set_num_threads(threads)
+
+
+if __name__ == "__main__":
+    main()
