@@ -62,7 +62,7 @@ def check_outputs(notebook):
 @by_name
 def test_runs_from_top_to_bottom_with_the_sample(path):
     started = time.perf_counter()
-    notebook = execute(path, source="sample")
+    notebook = execute(path, source="sample", watch_labels=True)
     seconds = time.perf_counter() - started
     check_outputs(notebook)
     for cell in code_cells(notebook):
