@@ -34,6 +34,15 @@ def are_in_line(first: Axes, second: Axes, which: str) -> bool:
     return all(abs(getattr(a, end) - getattr(b, end)) < 0.01 for end in ends)
 
 
+def title_of(axes: Axes) -> str:
+    return axes.get_title() or axes.get_title(loc="left")
+
+
+def is_labelled(axes: Axes, which: str) -> bool:
+    """Whether a label says what is counted; a title above the axes says it of y."""
+    return bool(getattr(axes, f"get_{which}label")() or which == "y" and title_of(axes))
+
+
 def unlabelled(figure: Figure) -> list[str]:
     """The axes with numbers but without a label, each with its place and title.
 
@@ -45,13 +54,13 @@ def unlabelled(figure: Figure) -> list[str]:
     for which in "xy":
         if getattr(figure, f"get_sup{which}label")():
             continue
-        labelled = [a for a in shown if getattr(a, f"get_{which}label")()]
+        labelled = [axes for axes in shown if is_labelled(axes, which)]
         for axes in shown:
             if counts(axes, which) and not any(
                 are_in_line(axes, other, which) for other in labelled
             ):
-                title = axes.get_title() or axes.get_title(loc="left")
-                found.append(f"{which} of axes {figure.axes.index(axes)} {title!r}")
+                place = f"{which} of axes {figure.axes.index(axes)}"
+                found.append(f"{place} {title_of(axes)!r}")
     return found
 
 

@@ -19,14 +19,13 @@ def panels():
 
 def test_numbers_want_a_label(panels):
     figure, left, right = panels
-    left.set_title("loss", loc="left")
     assert unlabelled(figure) == [
-        "x of axes 0 'loss'",
-        "x of axes 1 ''",
-        "y of axes 0 'loss'",
-        "y of axes 1 ''",
+        f"{which} of axes {i} ''" for which in "xy" for i in (0, 1)
     ]
-    left.set(xlabel="epoch", ylabel="loss")  # serves its row, not the other column
+    left.set_ylabel("loss")  # serves its row
+    assert unlabelled(figure) == ["x of axes 0 ''", "x of axes 1 ''"]
+    left.set(xlabel="epoch", ylabel="")  # does not serve the other column
+    left.set_title("loss", loc="left")  # as good as a label of y
     assert unlabelled(figure) == ["x of axes 1 ''"]
     figure.supxlabel("epoch")
     assert unlabelled(figure) == []

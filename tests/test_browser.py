@@ -24,10 +24,16 @@ QUIET = (  # no sandbox for root in a container, and no calls to other hosts
     *("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-quic"),
     *("--disable-background-networking", "--disable-component-update"),
 )
-OPENED = ("01", "04", "09", "11", "14", "15")
+OPENED = ("01", "04", "09", "10", "11", "14", "15")
 MOVED = ("04", "09")  # with sliders
 PATHS = {path.name[:2]: path for path in all_notebooks() if path.name[:2] in OPENED}
 TOKEN = "loopback"
+SETTINGS = {
+    # every cell in the page, also those out of sight
+    "notebook-extension/tracker": '{"windowingMode": "none"}',
+    # no question about news in front of a notebook
+    "apputils-extension/notification": '{"fetchNews": "false"}',
+}
 STATE = """() => {
   const panel = window.jupyterapp.shell.currentWidget;
   const cells = [...panel.content.widgets].map(w => w.model.toJSON());
@@ -51,10 +57,10 @@ def lab(tmp_path_factory):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    settings = folder / "settings" / "@jupyterlab" / "notebook-extension"
-    settings.mkdir(parents=True)
-    every_cell = '{"windowingMode": "none"}'  # in the page, also those out of sight
-    (settings / "tracker.jupyterlab-settings").write_text(every_cell)
+    settings = folder / "settings" / "@jupyterlab"
+    for name, text in SETTINGS.items():
+        (settings / name).parent.mkdir(parents=True)
+        (settings / f"{name}.jupyterlab-settings").write_text(text)
     options = [
         "--no-browser",
         "--allow-root",
