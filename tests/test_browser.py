@@ -26,6 +26,8 @@ QUIET = (  # no sandbox for root in a container, and no calls to other hosts
 )
 OPENED = ("01", "04", "09", "10", "11", "14", "15")
 MOVED = ("04", "09")  # with sliders
+TRAINED = ("10",)  # with progress bars
+BAR = ".jp-Notebook .jp-OutputArea .progress-bar"
 PATHS = {path.name[:2]: path for path in all_notebooks() if path.name[:2] in OPENED}
 TOKEN = "loopback"
 SETTINGS = {
@@ -222,6 +224,8 @@ def test_notebook_in_the_browser(lab, page, number):
     assert "Error displaying widget" not in page.inner_text(".jp-Notebook")
     if number in MOVED:
         move_a_slider(page)
+    if number in TRAINED:
+        assert page.locator(BAR).count() > 3
     keep_screenshots(page, f"{number}-ran")
     open_again_without_its_kernel(page, lab, path.name)
     assert len(pictures(page)) >= stored_pictures(path)
@@ -283,4 +287,5 @@ def test_a_stopped_run_leaves_a_usable_model(lab, page):
 
     assert wait_for(printed, 120).startswith("stopped True 2000")
     assert "Traceback" not in page.inner_text(".jp-Notebook")
+    assert page.locator(BAR).count() == 1
     keep_screenshots(page, "stopped")
