@@ -5,8 +5,8 @@
     python -m tests.other_versions colab    Colab's: a notebook file alone in a folder
                                             installs the package and runs
 
-Each downloads 3 GB the first time (torch with CUDA), takes about five minutes on one
-core, and is not run where the disk is too full. Notebooks take the bundled sample.
+Each downloads 3 GB the first time (torch with CUDA) and takes five and two minutes on
+one core; neither is run where the disk is too full. Notebooks take the bundled sample.
 Names of notebooks (`04`) behind the first word run these instead.
 """
 
