@@ -13,6 +13,7 @@ from __future__ import annotations  # so that an old Python gets to the message 
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,7 @@ HERE = Path(__file__).resolve().parent
 ENVIRONMENT = HERE / ".venv"
 TOOLS = HERE / ".tools"
 OLDEST = (3, 11)
+OLDEST_UV = (0, 7)  # knows --torch-backend
 NO_PIP = """This Python has no pip, so nothing can be installed.
 Debian, Ubuntu: sudo apt install python3-venv     Fedora: sudo dnf install python3-pip
 Elsewhere: install uv or conda, see README.md."""
@@ -65,13 +67,11 @@ def find_uv() -> list[str] | None:
 
     `pip install --target` is also allowed where a system manages its Python.
     """
-    if importlib.util.find_spec("uv"):
-        return [sys.executable, "-m", "uv"]
+    of_this_python = [sys.executable, "-m", "uv"]
+    if importlib.util.find_spec("uv") and serves(of_this_python):
+        return of_this_python
     found = shutil.which("uv")
-    if (
-        found
-        and not subprocess.run([found, "--version"], capture_output=True).returncode
-    ):
+    if found and serves([found]):
         return [found]
     inside = TOOLS / "bin" / ("uv.exe" if os.name == "nt" else "uv")
     if not inside.exists():
@@ -81,6 +81,13 @@ def find_uv() -> list[str] | None:
         quiet = {**os.environ, "PIP_ROOT_USER_ACTION": "ignore"}  # in a container
         subprocess.run([*pip, str(TOOLS), "uv"], env=quiet, check=False)
     return [str(inside)] if inside.exists() else None
+
+
+def serves(uv: list[str]) -> bool:
+    """Whether that uv runs, and is new enough to leave CUDA out."""
+    done = subprocess.run([*uv, "--version"], capture_output=True, text=True)
+    number = re.match(r"uv (\d+)\.(\d+)", done.stdout or "")
+    return bool(number) and tuple(map(int, number.groups())) >= OLDEST_UV
 
 
 def install_command(uv: list[str], testing: bool, cpu: bool) -> list[str]:

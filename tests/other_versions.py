@@ -1,12 +1,13 @@
 """Run the series with other versions of its libraries, each in a new environment.
 
-    python -m tests.other_versions lowest   the oldest that pyproject.toml admits:
-                                            unit tests, and two notebooks
+    python -m tests.other_versions lowest   the oldest that pyproject.toml admits (also
+                                            of Python): unit tests, two notebooks
     python -m tests.other_versions colab    Colab's: a notebook file alone in a folder
                                             installs the package and runs
 
-Downloads several gigabytes; needs uv. Notebooks take the bundled sample. Names of
-notebooks (`04`) behind the first word run these instead.
+Each downloads 3 GB the first time (torch with CUDA) and takes five and two minutes on
+one core; neither is run where the disk is too full. Notebooks take the bundled sample.
+Names of notebooks (`04`) behind the first word run these instead.
 """
 
 import json
@@ -32,25 +33,31 @@ COLAB = (  # what it ships, in November 2026, of the libraries that the package 
     *("scipy", "tqdm", "filelock>=3.24", "safetensors", "pillow", "ipykernel", "pip"),
 )
 COLAB_PYTHON = "3.13"
+LOWEST_PYTHON = "3.11"
 NEEDED_BYTES = 15e9  # an environment with CUDA, and its downloads
 ELSEWHERE = "somebody/elsewhere"  # the address that is redirected to this copy
 STUB = "import sys, types; sys.modules['google.colab'] = types.ModuleType('colab')\n"
 
 
 def find_python(version: str) -> str:
-    """A Python of that version on this machine; else this one, and says so."""
+    """A Python of that version on this machine; else its name, for uv to fetch."""
     folders = (Path.home() / ".pyenv" / "versions").glob(f"{version}.*")
     found = [shutil.which(f"python{version}"), *(f / "bin" / "python" for f in folders)]
     for candidate in filter(None, found):  # one that pyenv does not switch on fails
         if not subprocess.run([candidate, "-c", ""], capture_output=True).returncode:
             return str(candidate)
-    print(f"no Python {version} here: taking {sys.version.split()[0]}")
-    return sys.executable
+    return version
 
 
-def make_environment(folder: Path, python: str, *installed: str) -> Path:
-    """A new environment with these installed; returns its Python."""
-    subprocess.run([*UV, "venv", "--quiet", "--python", python, folder], check=True)
+def make_environment(folder: Path, version: str, *installed: str) -> Path:
+    """A new environment with these installed; returns its Python.
+
+    Where no Python of that version can be had it takes this one, and says so.
+    """
+    venv = [*UV, "venv", "--quiet", "--python"]
+    if subprocess.run([*venv, find_python(version), folder]).returncode:
+        print(f"no Python {version} to be had: taking {sys.version.split()[0]}")
+        subprocess.run([*venv, sys.executable, folder], check=True)
     inside = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
     install = [*UV, "pip", "install", "--quiet", "--python", inside]
     subprocess.run([*install, *installed], check=True, cwd=ROOT)
@@ -97,7 +104,7 @@ def copy_as_repository(folder: Path) -> None:
 def lowest(numbers: list[str], folder: Path) -> None:
     """Unit tests and notebooks with the oldest versions admitted."""
     resolution = ["--resolution", "lowest-direct", "-e", ".[dev]"]
-    python = make_environment(folder / "environment", sys.executable, *resolution)
+    python = make_environment(folder / "environment", LOWEST_PYTHON, *resolution)
     print({name: version_of(name, python) for name in ("torch", "numpy", "ipywidgets")})
     subprocess.run([python, "-m", "pytest", "-m", "not slow"], cwd=ROOT, check=True)
     for path in chosen(numbers or ["01", "09"]):
@@ -111,7 +118,7 @@ def colab(numbers: list[str], folder: Path) -> None:
     copy_as_repository(folder / "repository")
     (folder / "stub").mkdir()
     (folder / "stub" / "sitecustomize.py").write_text(STUB)
-    python = make_environment(folder / "environment", find_python(COLAB_PYTHON), *COLAB)
+    python = make_environment(folder / "environment", COLAB_PYTHON, *COLAB)
     before = version_of("torch", python)
     redirected = {  # git takes the copy for the address in the set-up cell
         "GIT_CONFIG_COUNT": "1",

@@ -4,7 +4,7 @@
     python -m tests.stamp                not known: Colab's set-up then asks for it
 
 Owner and name stand in `pyproject.toml`; from there this writes them into the set-up
-cell and the badge of every notebook. Stored outputs stay as they are.
+cell and the badge of every notebook, and into README. Stored outputs stay as they are.
 """
 
 import re
@@ -14,11 +14,16 @@ from pathlib import Path
 import nbformat  # and nothing else that would have to be installed first
 
 PROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"
+README = PROJECT.with_name("README.md")
 NOTEBOOKS = sorted((PROJECT.parent / "notebooks").glob("[0-9]*.ipynb"))
 UNKNOWN = "OWNER/cifar_helpers"
 PLACE = re.compile(r'(Repository = "https://github\.com/)([^"]+)(")')
 NAME = re.compile(r"[\w-]+/[\w.-]+")
 BADGE = re.compile(r"^(\[!\[Open in Colab\]|\[Colab\]).*$", re.MULTILINE)
+COLAB = re.compile(r"(<!-- colab -->)(.*?)(<!-- end colab -->)", re.DOTALL)
+UNSTAMPED = """on a fork whose address is stamped in (the workflow does it, or
+  `python -m tests.stamp owner/name`), use the badge at the top of a notebook."""
+SITE = "https://colab.research.google.com"
 SETUP = """\
 import sys
 
@@ -48,9 +53,21 @@ def badge(repository: str, notebook: str) -> str:
     """
     if repository == UNKNOWN:
         return "[Colab](../README.md#start): how to open this notebook there."
-    site = "https://colab.research.google.com"
-    address = f"{site}/github/{repository}/blob/main/notebooks/{notebook}"
-    return f"[![Open in Colab]({site}/assets/colab-badge.svg)]({address})"
+    picture = f"![Open in Colab]({SITE}/assets/colab-badge.svg)"
+    return f"[{picture}]({place(repository)}/{notebook})"
+
+
+def place(repository: str) -> str:
+    """Where Colab finds the notebooks of a repository on GitHub."""
+    return f"{SITE}/github/{repository}/blob/main/notebooks"
+
+
+def where_in_readme(repository: str) -> str:
+    """What README says of how to get to Colab."""
+    if repository == UNKNOWN:
+        return UNSTAMPED
+    first = f"{place(repository)}/{NOTEBOOKS[0].name}"
+    return f"[open notebook 01]({first}), or use the\n  badge at the top of any other."
 
 
 def stamp_notebook(path: Path, repository: str) -> bool:
@@ -79,6 +96,9 @@ def main(arguments: list[str]) -> int:
         return 1
     text = PROJECT.read_text(encoding="utf-8")
     PROJECT.write_text(PLACE.sub(rf"\g<1>{repository}\g<3>", text), encoding="utf-8")
+    text = README.read_text(encoding="utf-8")
+    text = COLAB.sub(rf"\g<1>{where_in_readme(repository)}\g<3>", text)
+    README.write_text(text, encoding="utf-8")
     changed = sum(stamp_notebook(path, repository) for path in NOTEBOOKS)
     print(f"{repository}: {changed} notebooks changed")
     return 0

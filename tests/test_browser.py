@@ -1,7 +1,8 @@
 """The notebooks in JupyterLab, in a real browser: opened, run, moved, opened again.
 
 Needs Chromium (Debian: `apt install chromium`) and Playwright; skipped without them.
-Screenshots go to the folder `$SCREENSHOTS`, if that is set.
+Screenshots of every screenful at 1366 × 900, and of the first also at twice the
+density, go to the folder `$SCREENSHOTS`, if that is set.
 """
 
 import os
@@ -23,10 +24,18 @@ QUIET = (  # no sandbox for root in a container, and no calls to other hosts
     *("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-quic"),
     *("--disable-background-networking", "--disable-component-update"),
 )
-OPENED = ("01", "04", "09", "11", "14", "15")
+OPENED = ("01", "04", "09", "10", "11", "14", "15")
 MOVED = ("04", "09")  # with sliders
+TRAINED = ("10",)  # with progress bars
+BAR = ".jp-Notebook .jp-OutputArea .progress-bar"
 PATHS = {path.name[:2]: path for path in all_notebooks() if path.name[:2] in OPENED}
 TOKEN = "loopback"
+SETTINGS = {
+    # every cell in the page, also those out of sight
+    "notebook-extension/tracker": '{"windowingMode": "none"}',
+    # no question about news in front of a notebook
+    "apputils-extension/notification": '{"fetchNews": "false"}',
+}
 STATE = """() => {
   const panel = window.jupyterapp.shell.currentWidget;
   const cells = [...panel.content.widgets].map(w => w.model.toJSON());
@@ -50,10 +59,10 @@ def lab(tmp_path_factory):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    settings = folder / "settings" / "@jupyterlab" / "notebook-extension"
-    settings.mkdir(parents=True)
-    every_cell = '{"windowingMode": "none"}'  # in the page, also those out of sight
-    (settings / "tracker.jupyterlab-settings").write_text(every_cell)
+    settings = folder / "settings" / "@jupyterlab"
+    for name, text in SETTINGS.items():
+        (settings / name).parent.mkdir(parents=True)
+        (settings / f"{name}.jupyterlab-settings").write_text(text)
     options = [
         "--no-browser",
         "--allow-root",
@@ -93,7 +102,8 @@ def browser():
 
 @pytest.fixture
 def page(browser):
-    window = browser.new_page(viewport={"width": 1366, "height": 900})
+    size = {"width": 1366, "height": 900}
+    window = browser.new_page(viewport=size, device_scale_factor=2)
     window.set_default_timeout(120_000)
     yield window
     window.close()
@@ -159,6 +169,15 @@ def pictures(page) -> list[bool]:
     )
 
 
+def blurred(page) -> list[str]:
+    """Pictures with fewer pixels than a screen of twice the density has for them."""
+    return page.eval_on_selector_all(
+        ".jp-Notebook .jp-OutputArea img",
+        """all => all.filter(i => i.naturalWidth < 2 * i.clientWidth - 2)
+             .map(i => `${i.naturalWidth} for ${i.clientWidth}: ${i.alt}`)""",
+    )
+
+
 def stored_pictures(path: Path) -> int:
     cells = nbformat.read(path, as_version=4).cells
     outputs = [output for cell in cells for output in cell.get("outputs", [])]
@@ -175,11 +194,19 @@ def too_wide(page) -> list[str]:
     )
 
 
-def keep_screenshot(page, name: str) -> None:
-    folder = os.environ.get("SCREENSHOTS")
-    if folder:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=Path(folder) / f"{name}.png")
+def keep_screenshots(page, name: str) -> None:
+    """Screenful by screenful, from the notebook's top."""
+    if not os.environ.get("SCREENSHOTS"):
+        return
+    folder = Path(os.environ["SCREENSHOTS"])
+    folder.mkdir(parents=True, exist_ok=True)
+    panel = page.locator(".jp-WindowedPanel-outer").first
+    height, window = panel.evaluate("p => [p.scrollHeight, p.clientHeight]")
+    for number, top in enumerate(range(0, height, window)):
+        panel.evaluate("(p, top) => p.scrollTo(0, top)", top)
+        page.screenshot(path=folder / f"{name}-{number:02d}.png", scale="css")
+    panel.evaluate("p => p.scrollTo(0, 0)")
+    page.screenshot(path=folder / f"{name}-dense.png", scale="device")
 
 
 @pytest.mark.parametrize("number", list(PATHS))
@@ -188,8 +215,8 @@ def test_notebook_in_the_browser(lab, page, number):
     path = PATHS[number]
     open_notebook(page, lab, path.name)
     seen = wait_for(lambda: len(pictures(page)) == stored_pictures(path), 60)
-    assert seen and all(pictures(page)) and not too_wide(page)
-    keep_screenshot(page, f"{number}-opened")
+    assert seen and all(pictures(page)) and not too_wide(page) and not blurred(page)
+    keep_screenshots(page, f"{number}-opened")
     cells = run_all(page, 900)
     outputs = [output for cell in cells for output in cell["outputs"]]
     assert sum("image/png" in o.get("data", {}) for o in outputs) > 0
@@ -197,7 +224,9 @@ def test_notebook_in_the_browser(lab, page, number):
     assert "Error displaying widget" not in page.inner_text(".jp-Notebook")
     if number in MOVED:
         move_a_slider(page)
-    keep_screenshot(page, f"{number}-ran")
+    if number in TRAINED:
+        assert page.locator(BAR).count() > 3
+    keep_screenshots(page, f"{number}-ran")
     open_again_without_its_kernel(page, lab, path.name)
     assert len(pictures(page)) >= stored_pictures(path)
     assert "Error displaying widget" not in page.inner_text(".jp-Notebook")
@@ -258,4 +287,5 @@ def test_a_stopped_run_leaves_a_usable_model(lab, page):
 
     assert wait_for(printed, 120).startswith("stopped True 2000")
     assert "Traceback" not in page.inner_text(".jp-Notebook")
-    keep_screenshot(page, "stopped")
+    assert page.locator(BAR).count() == 1
+    keep_screenshots(page, "stopped")

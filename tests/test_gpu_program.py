@@ -4,6 +4,7 @@ import contextlib
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -294,8 +295,7 @@ def test_everything_by_one_command_interrupted_once(options, tmp_path):
         time.sleep(0.1)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    with tarfile.open(out / "gpu.tar") as tar:
-        tar.extractall(tmp_path / "copy", filter="data")
+    shutil.unpack_archive(out / "gpu.tar", tmp_path / "copy")
     saved = checkpoints.load(tmp_path / "copy" / "champion-A-0.checkpoint")
     assert [row["epoch"] for row in saved["history"]] == [1]
 
@@ -315,8 +315,7 @@ def test_everything_by_one_command_interrupted_once(options, tmp_path):
     assert timed["target_percent"] == "86.48" and timed["training_images"] == "90"
     assert len(list(out.iterdir())) <= 8
 
-    with tarfile.open(out / "gpu.tar") as tar:
-        tar.extractall(tmp_path / "end", filter="data")
+    shutil.unpack_archive(out / "gpu.tar", tmp_path / "end")
     ended = tmp_path / "end" / "runs"
     history = read_history(ended / "champion-A-0.csv")
     assert history[0] == saved["history"][0]  # the first epoch was not repeated

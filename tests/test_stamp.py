@@ -14,20 +14,24 @@ from tests.execute_notebooks import all_notebooks, code_sha256
 
 @pytest.fixture
 def copies(tmp_path, monkeypatch):
-    for path in (*all_notebooks()[:2], stamp.PROJECT):
+    for path in (*all_notebooks()[:2], stamp.PROJECT, stamp.README):
         shutil.copy(path, tmp_path)
     notebooks = sorted(tmp_path.glob("*.ipynb"))
     monkeypatch.setattr(stamp, "NOTEBOOKS", notebooks)
     monkeypatch.setattr(stamp, "PROJECT", tmp_path / "pyproject.toml")
+    monkeypatch.setattr(stamp, "README", tmp_path / "README.md")
     return notebooks
 
 
 def test_an_address_is_written_everywhere_and_taken_back(copies, capsys):
+    copies = [*copies, stamp.README]
     before = [path.read_text() for path in copies]
     assert stamp.main(["somebody/elsewhere"]) == 0
     assert "somebody/elsewhere: 2 notebooks" in capsys.readouterr().out
     assert 'https://github.com/somebody/elsewhere"' in stamp.PROJECT.read_text()
-    for path in copies:
+    place = f"/github/somebody/elsewhere/blob/main/notebooks/{copies[0].name})"
+    assert stamp.README.read_text().count(place) == 1
+    for path in copies[:2]:
         title, setup = nbformat.read(path, as_version=4).cells[:2]
         place = f"/github/somebody/elsewhere/blob/main/notebooks/{path.name})"
         assert title.source.count(place) == 1
@@ -87,6 +91,8 @@ def test_colab_installs_from_a_known_address_only(repository, installs, monkeypa
 
 def test_the_notebooks_carry_the_address_of_the_project():
     (place,) = stamp.PLACE.findall(stamp.PROJECT.read_text())
+    (colab,) = stamp.COLAB.findall(stamp.README.read_text(encoding="utf-8"))
+    assert colab[1] == stamp.where_in_readme(place[1])
     for path in all_notebooks():
         title, setup = nbformat.read(path, as_version=4).cells[:2]
         assert setup.source == stamp.setup_cell(place[1]), path.name

@@ -1,5 +1,6 @@
 """`start.py` installs what is missing, by what is there, and says what is wrong."""
 
+import ast
 import importlib.util
 import os
 import subprocess
@@ -24,7 +25,7 @@ def start(monkeypatch, tmp_path):
 
     def run(command, **options):
         if "--version" in command:  # of a uv that has been found
-            return subprocess.CompletedProcess(command, 0)
+            return subprocess.CompletedProcess(command, 0, "uv 0.9.5 (Linux)")
         module.calls.append([str(word) for word in command])
         if "venv" in command:
             inside = tmp_path / ".venv" / "bin" / "python"
@@ -123,18 +124,47 @@ def test_a_failed_installation_starts_nothing(start, capsys):
 
 
 def test_it_needs_nothing_but_the_standard_library():
-    names = {"__future__", "importlib", "os", "shutil", "subprocess", "sys", "pathlib"}
-    lines = (ROOT / "start.py").read_text().splitlines()
-    imported = {line.split()[1].split(".")[0] for line in lines if "import" in line[:7]}
-    imported |= {line.split()[1] for line in lines if line.startswith("from ")}
-    assert imported - {"packaging.requirements", "importlib.metadata"} <= names
+    """Where it runs itself; what it asks of the environment is a text to this file."""
+    tree = ast.parse((ROOT / "start.py").read_text(encoding="utf-8"))
+    nodes = list(ast.walk(tree))
+    imported = {a.name for n in nodes if isinstance(n, ast.Import) for a in n.names}
+    imported |= {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
+    assert {"subprocess", "pathlib"} <= imported
+    assert {name.split(".")[0] for name in imported} <= sys.stdlib_module_names
 
 
-def test_a_uv_that_does_not_run_is_passed_over(start, monkeypatch):
-    """As pyenv leaves one where uv belongs to another Python."""
-    broken = subprocess.CompletedProcess([], 127)
-    monkeypatch.setattr(start.subprocess, "run", lambda *_, **__: broken)
-    assert start.find_uv() is None
+@pytest.mark.parametrize(
+    ("status", "printed", "serves"),
+    [
+        (127, "", False),  # as pyenv leaves one where uv belongs to another Python
+        (0, "uv 0.6.17", False),
+        (0, "uv 0.7.0 (62ed17b23 2025-04-29)", True),
+        (0, "uv 1.0.3", True),
+    ],
+)
+def test_a_uv_that_does_not_serve_is_passed_over(
+    start, monkeypatch, status, printed, serves
+):
+    done = subprocess.CompletedProcess([], status, printed)
+    monkeypatch.setattr(start.subprocess, "run", lambda *_, **__: done)
+    assert start.find_uv() == (["/bin/uv"] if serves else None)
     here = lambda name: name == "uv" or None  # noqa: E731
     monkeypatch.setattr(start.importlib.util, "find_spec", here)
-    assert start.find_uv() == [sys.executable, "-m", "uv"]
+    assert start.find_uv() == ([sys.executable, "-m", "uv"] if serves else None)
+
+
+@pytest.mark.slow
+def test_uv_takes_a_torch_without_cuda_from_its_own_index(start, monkeypatch, tmp_path):
+    """The command line that `--cpu` gives, without a network: where uv looks."""
+    monkeypatch.undo()
+    uv = [sys.executable, "-m", "uv"]
+    subprocess.run([*uv, "venv", "--python", sys.executable, tmp_path], check=True)
+    looked = {}
+    for cpu in (False, True):
+        command = [*start.install_command(uv, False, cpu)[:-2], "torch"]
+        command[command.index("--python") + 1] = str(tmp_path)
+        offline = ["--offline", "--no-cache", "--no-config", "--dry-run", "--verbose"]
+        done = subprocess.run([*command, *offline], capture_output=True, text=True)
+        assert done.returncode and "network was disabled" in done.stderr
+        looked[cpu] = "/whl/cpu/torch/" in done.stderr
+    assert looked == {False: False, True: True}
