@@ -25,7 +25,6 @@ EXERCISE = re.compile(
     r"### Exercise \d · (compute|code|find the bug|experiment) "
     r"· (easy|medium|hard) · \d+ min"
 )
-UNLABELLED = ("04",)  # its slider's picture has no label below: with its next run
 MACHINE_PATHS = re.compile(r"site-packages|/home/[a-z]|/tmp/|/root/")
 by_name = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 
@@ -63,7 +62,7 @@ def check_outputs(notebook):
 @by_name
 def test_runs_from_top_to_bottom_with_the_sample(path):
     started = time.perf_counter()
-    notebook = execute(path, "sample", watch_labels=path.name[:2] not in UNLABELLED)
+    notebook = execute(path, "sample", watch_labels=True)
     seconds = time.perf_counter() - started
     check_outputs(notebook)
     for cell in code_cells(notebook):
