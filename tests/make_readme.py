@@ -274,7 +274,7 @@ def equal_lengths() -> str:
         cells.append([name, work, str(epochs), taken, str(len(runs)), accuracy])
     header = ["network and recipe", "multiply-adds", "epochs", "processor time"]
     header += ["seeds", "validation accuracy"]
-    return f"{table(header, cells)}\n\nOne thread of {machines(rows)}."
+    return f"{table(header, cells)}\n\n{machines(rows)}."
 
 
 def summary() -> str:

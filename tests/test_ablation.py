@@ -121,7 +121,7 @@ def test_sweep_changes_one_entry_at_a_time_with_as_many_trials_each():
         assert plain == (name == "ResNet-8")
         rows.setdefault(name, []).append(run.recipe)
     rates = {tuple(recipe.learning_rate for recipe in row) for row in rows.values()}
-    assert len(rates) == 1 and len(rates.pop()) == len(rows["Muon"]) == 5
+    assert len(rates) == 1 and len(rates.pop()) == len(rows["Muon"]) == 6
     recipes = [asdict(row[0]) for row in rows.values()]
     changed = [
         {name for name in after if after[name] != before[name]}

@@ -24,6 +24,7 @@ RESULTS_LINES = RESULTS_TEXT.splitlines()
 NUMBER = re.compile(r"(?<![\w.,])\d[\d,]*(?:\.\d+)?(?:\s?%)?(?![\w])")
 KNOWN = {  # definitions, not measurements: sizes of the data set, budgets, levels
     *("10,000", "50,000", "60,000", "45,000", "5,000", "1,000", "2,000", "200,000"),
+    *("40,000", "20,000"),
     *("10 %", "95 %", "100 %", "50 %", "0 %", "90 %", "86.48 %", "0.5", "1.0", "0.0"),
     *("1,024", "3,072", "9,216"),  # 32 x 32 places, 3 channels, 9 taps of each
 }

@@ -47,7 +47,7 @@ SWEPT = {  # name: what it changes of the recipe, on top of the row above
     "Muon": {"optimizer": "muon"},
     "Muon, decay 0.02": {"weight_decay": 0.02},
 }
-RATES = (0.025, 0.05, 0.1, 0.2, 0.4)  # of each row, so that all had as many trials
+RATES = (0.025, 0.05, 0.1, 0.2, 0.4, 0.8)  # of each row, so that all had as many trials
 SWEEP_IMAGES = 20_000
 EQUAL_EPOCHS = 4
 EQUAL_SECONDS = {"baseline": 7, "cpu": 15, "champion": 4}  # epochs of as many seconds
@@ -139,7 +139,7 @@ def confirmation(seed: int, half: int | None = None, epochs: int = 9) -> list[Ru
 
 
 def sweep(seed: int, half: int | None = None) -> list[Run]:
-    """Batch, optimizer, decay, network, one at a time, each at the same five rates."""
+    """Batch, optimizer, decay, network, one at a time, each at the same six rates."""
     recipe, rows = replace(SWEEP_RECIPE, seed=seed), {}
     for name, changes in SWEPT.items():
         recipe = replace(recipe, **changes)
