@@ -43,7 +43,7 @@ THUMBNAILS = {  # notebook: which of its pictures stands for it in README
         "08": 1,
         "09": 6,
     },
-    **{"10": 3, "11": 1, "12": 9, "13": 2, "14": 2, "15": 6},
+    **{"10": 3, "11": 1, "12": 9, "13": 2, "14": 2, "15": 8},
 }
 TITLES = {
     "initial": "Initial convolution",
