@@ -14,7 +14,7 @@ from itertools import combinations
 import numpy as np
 from scipy import stats
 
-from cifar_helpers.intervals import holm, t_quantile
+from cifar_helpers.intervals import holm, pooled_spread, t_quantile
 
 LEAST_FREEDOM = 3  # degrees of freedom: with fewer, an interval says next to nothing
 
@@ -188,15 +188,12 @@ def compare(groups: Mapping[str, Sequence[float]], reference: str) -> list[Effec
     without the reference, ValueError unless some group has two runs.
     """
     first = groups[reference]
-    freedom = sum(len(runs) - 1 for runs in groups.values())
-    if freedom < 1 or not all(map(len, groups.values())):
-        raise ValueError("every group needs a run, and one of them needs two")
-    squares = sum(((np.array(g) - np.mean(g)) ** 2).sum() for g in groups.values())
-    variance = squares / freedom
+    spread, freedom = pooled_spread(list(groups.values()))
     others = [name for name in groups if name != reference]
     points = np.array([np.mean(groups[name]) - np.mean(first) for name in others])
-    errors = [variance * (1 / len(groups[n]) + 1 / len(first)) for n in others]
-    return _tested([(name,) for name in others], points, np.sqrt(errors), freedom)
+    shares = np.array([1 / len(groups[name]) + 1 / len(first) for name in others])
+    errors = spread * np.sqrt(shares)
+    return _tested([(name,) for name in others], points, errors, freedom)
 
 
 def smallest_visible(spread: float, runs: int) -> float:

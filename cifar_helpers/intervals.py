@@ -148,6 +148,19 @@ def welch_interval(
     return mean(first) - mean(second), half
 
 
+def pooled_spread(groups: Sequence[Sequence[float]]) -> tuple[float, int]:
+    """Standard deviation within groups of runs, all together; degrees of freedom.
+
+    Raises ValueError unless every group has a run and one of them has two.
+    """
+    freedom = sum(len(runs) - 1 for runs in groups)
+    if freedom < 1 or not all(map(len, groups)):
+        raise ValueError("every group needs a run, and one of them needs two")
+    several = [runs for runs in groups if len(runs) > 1]
+    squares = sum((len(runs) - 1) * variance(runs) for runs in several)
+    return math.sqrt(squares / freedom), freedom
+
+
 def pooled_intervals(
     groups: Sequence[Sequence[float]],
 ) -> tuple[list[tuple[float, float]], float]:
@@ -156,9 +169,9 @@ def pooled_intervals(
     Two runs alone tell next to nothing about their spread; the groups together do, if
     it is the same in all of them. Also returns the common standard deviation.
     """
-    freedom = sum(len(runs) - 1 for runs in groups)
-    squares = sum((len(runs) - 1) * variance(runs) for runs in groups)
-    spread = math.sqrt(squares / freedom)
+    if not all(len(runs) > 1 for runs in groups):
+        raise ValueError("every group needs two runs or more")
+    spread, freedom = pooled_spread(groups)
     quantile = t_quantile(freedom)
     intervals = [(mean(g), quantile * spread / math.sqrt(len(g))) for g in groups]
     return intervals, spread

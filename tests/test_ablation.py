@@ -8,6 +8,7 @@ from itertools import combinations, pairwise
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from torch import nn
 
 from cifar_helpers import runtime
@@ -188,7 +189,7 @@ def test_a_run_that_another_process_has_is_left_to_it(tmp_path, capsys):
     command += ["--out", str(path), "--runs", str(folder)]
     folder.mkdir()
     claim = folder / "noise-whole-0-1-64-400.claim"
-    with ablation.FileLock(claim):
+    with FileLock(claim):
         ablation.main(command)
     assert "another process is at it" in capsys.readouterr().out
     assert not path.exists()

@@ -29,10 +29,10 @@ import argparse
 import json
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
-from filelock import FileLock, Timeout
 
 from cifar_helpers import runtime
 from cifar_helpers.ablation import SWITCHES
@@ -42,7 +42,7 @@ from cifar_helpers.model import NetConfig, count_multiply_adds, count_parameters
 from cifar_helpers.recipes import PRESETS
 from cifar_helpers.training import fit
 from tests.benchmarks.ablation_designs import DESIGNS, FILES, Run
-from tests.benchmarks.rows import add_row, read_rows
+from tests.benchmarks.rows import run_once
 from tests.benchmarks.stepwise import differences
 
 COLUMNS = (
@@ -130,20 +130,8 @@ def run_one(run: Run, parts, path: Path, folder: Path, constants: dict) -> None:
     row = row_of(run, training, validation) | constants
     title = f"{run.design}, {run.variant}, seed {run.recipe.seed}"
     checkpoint = folder / "-".join(key(row)).replace(" ", "_")
-    try:
-        with FileLock(f"{checkpoint}.claim", timeout=0):
-            if key(row) in map(key, read_rows(path)):
-                print(f"{title}: in {path.name} already", flush=True)
-                return
-            row |= train(run, training, validation, checkpoint)
-            with FileLock(folder / f"{path.name}.lock"):
-                add_row(path, row, COLUMNS)
-            for ending in ("", ".previous"):
-                Path(f"{checkpoint}{ending}").unlink(missing_ok=True)
-    except Timeout:
-        print(f"{title}: another process is at it", flush=True)
-        return
-    print(json.dumps(row), flush=True)
+    work = partial(train, run, training, validation, checkpoint)
+    run_once(row, key, COLUMNS, path, checkpoint, title, work)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -45,7 +45,7 @@ from itertools import chain, count, islice, product
 from pathlib import Path
 
 import torch
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
@@ -54,7 +54,7 @@ from cifar_helpers.data import Batches, load_cifar10, split
 from cifar_helpers.evaluation import evaluate
 from cifar_helpers.recipes import PRESETS, Recipe, make_model
 from cifar_helpers.training import Trainer, train_one_epoch
-from tests.benchmarks.rows import command_line, read_rows
+from tests.benchmarks.rows import claimed, command_line, read_rows
 from tests.benchmarks.training import PerImage, textbook
 
 TARGET = 86.48  # per cent of the validation images
@@ -449,16 +449,6 @@ def time_loops(seed: int, parts, constants: dict, options) -> None:
         add_rows(options, rows)
 
 
-def claimed(name: str, options, work) -> None:
-    """Do `work()`, unless another process is at it."""
-    lock = Path(options.folder) / f"{name.replace(' ', '_')}.claim"
-    try:
-        with FileLock(lock, timeout=0):
-            work()
-    except Timeout:
-        print(f"{name}: another process is at it", flush=True)
-
-
 def run_all(options, command: str) -> None:
     """Train and time what the command asks for and the file lacks."""
     Path(options.folder).mkdir(parents=True, exist_ok=True)
@@ -471,13 +461,18 @@ def run_all(options, command: str) -> None:
     constants = {name: machine[name] for name in ("hardware", "torch")}
     constants |= {"threads": torch.get_num_threads(), "command": command}
     constants["training_images"] = len(parts[0])
+
+    def claim(name, work):
+        lock = f"{name.replace(' ', '_')}.claim"
+        claimed(Path(options.folder) / lock, name, work)
+
     for seed, run in product(options.seeds, options.runs):
         rest = (seed, parts, constants, options)
         if run in TIMED:
-            claimed(f"speeds-{seed}", options, partial(time_loops, *rest))
+            claim(f"speeds-{seed}", partial(time_loops, *rest))
         if run not in TIMED or run == "textbook" and seed in options.textbook_seeds:
             name = TOGETHER[0] if run in TOGETHER else run
-            claimed(f"{name}-{seed}", options, partial(reach, run, *rest))
+            claim(f"{name}-{seed}", partial(reach, run, *rest))
 
 
 def main(arguments: list[str] | None = None) -> None:

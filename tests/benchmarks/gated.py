@@ -20,22 +20,20 @@ seed of all at nine epochs costs about 45 minutes of a core with bfloat16.
 
 import argparse
 import statistics
-import time
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 
 import torch
-from filelock import FileLock, Timeout
 
 from cifar_helpers import runtime
 from cifar_helpers.data import load_cifar10, split
-from cifar_helpers.evaluation import evaluate
-from cifar_helpers.model import count_multiply_adds, count_parameters
 from cifar_helpers.recipes import CHAMPION_NETWORK, PRESETS, make_model
 from cifar_helpers.speed import measure_speed
-from cifar_helpers.training import fit
-from tests.benchmarks.rows import add_row, command_line, read_rows
+from tests.benchmarks import ablation
+from tests.benchmarks.ablation_designs import Run
+from tests.benchmarks.rows import command_line, run_once
 
 NETWORK, RECIPE = PRESETS["cpu"]
 FEWER = {"near_pairs": 1, "far_pairs": 1}  # units at 16 x 16: four instead of eight
@@ -105,51 +103,29 @@ def fitting_epochs(speeds: dict[str, float], name: str) -> int:
     return max(1, int(RECIPE.epochs * speeds[name] / speeds["cpu"]))
 
 
+def key(row: dict) -> tuple:
+    """Rows with the same key are the same run."""
+    return tuple(str(row[column]) for column in KEY)
+
+
 def train(name: str, seed: int, epochs: int, parts, checkpoint: Path) -> dict:
     """One run, or what is left of it; what it gave."""
-    training, validation = parts
-    resumed = checkpoint.exists()
-    runtime.seed_everything(seed)
     recipe = replace(RECIPE, seed=seed, epochs=epochs)
-    model = make_model(network_of(name), recipe, training.images)
-    started = time.process_time()
-    model, history = fit(model, training, recipe, checkpoint=checkpoint)
-    seconds = time.process_time() - started
-    if history.interrupted:
-        raise KeyboardInterrupt
-    judged = evaluate(model, validation)
-    return {
-        "parameters": count_parameters(model),
-        "multiply_adds": count_multiply_adds(model),
-        "images_per_second": ""
-        if resumed
-        else round(epochs * len(training) / seconds, 1),
-        "train_seconds": "" if resumed else round(seconds, 1),
-        "validation_accuracy_percent": round(judged["accuracy_percent"], 2),
-        "validation_loss": round(judged["loss"], 5),
-    }
+    run = Run("gated", name, network_of(name), recipe, off=None)
+    found = ablation.train(run, *parts, checkpoint)
+    speed = found["images_per_second"]
+    seconds = round(epochs * len(parts[0]) / speed, 1) if speed else ""
+    found = {column: found[column] for column in COLUMNS if column in found}
+    return found | {"train_seconds": seconds}
 
 
 def run_one(name, seed, epochs, parts, path: Path, folder: Path, constants) -> None:
     """Train, unless the file has the run or another process is at it."""
     row = {"candidate": name, "seed": seed, "epochs": epochs, **constants}
     row |= {"training_images": len(parts[0]), "validation_images": len(parts[1])}
-    title = "-".join(str(row[column]) for column in KEY[:4]).replace(" ", "_")
-    try:
-        with FileLock(folder / f"{title}.claim", timeout=0):
-            key = tuple(str(row[column]) for column in KEY)
-            if key in [tuple(r[column] for column in KEY) for r in read_rows(path)]:
-                print(f"{title}: in {path.name} already", flush=True)
-                return
-            row |= train(name, seed, epochs, parts, folder / title)
-            with FileLock(folder / f"{path.name}.lock"):
-                add_row(path, row, COLUMNS)
-            for ending in ("", ".previous"):
-                (folder / f"{title}{ending}").unlink(missing_ok=True)
-    except Timeout:
-        print(f"{title}: another process is at it", flush=True)
-        return
-    print(row, flush=True)
+    title = "-".join(key(row)[:4]).replace(" ", "_")
+    work = partial(train, name, seed, epochs, parts, folder / title)
+    run_once(row, key, COLUMNS, path, folder / title, title, work)
 
 
 def run_all(options, command: str) -> None:
