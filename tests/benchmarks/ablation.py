@@ -42,7 +42,7 @@ from cifar_helpers.model import NetConfig, count_multiply_adds, count_parameters
 from cifar_helpers.recipes import PRESETS
 from cifar_helpers.training import fit
 from tests.benchmarks.ablation_designs import DESIGNS, FILES, Run
-from tests.benchmarks.rows import run_once
+from tests.benchmarks.claims import run_once
 from tests.benchmarks.stepwise import differences
 
 COLUMNS = (

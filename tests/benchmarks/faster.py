@@ -54,7 +54,8 @@ from cifar_helpers.data import Batches, load_cifar10, split
 from cifar_helpers.evaluation import evaluate
 from cifar_helpers.recipes import PRESETS, Recipe, make_model
 from cifar_helpers.training import Trainer, train_one_epoch
-from tests.benchmarks.rows import claimed, command_line, read_rows
+from tests.benchmarks.claims import claimed
+from tests.benchmarks.rows import command_line, read_rows
 from tests.benchmarks.training import PerImage, textbook
 
 TARGET = 86.48  # per cent of the validation images

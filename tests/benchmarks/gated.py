@@ -33,7 +33,8 @@ from cifar_helpers.recipes import CHAMPION_NETWORK, PRESETS, make_model
 from cifar_helpers.speed import measure_speed
 from tests.benchmarks import ablation
 from tests.benchmarks.ablation_designs import Run
-from tests.benchmarks.rows import command_line, run_once
+from tests.benchmarks.claims import run_once
+from tests.benchmarks.rows import command_line
 
 NETWORK, RECIPE = PRESETS["cpu"]
 FEWER = {"near_pairs": 1, "far_pairs": 1}  # units at 16 x 16: four instead of eight
