@@ -11,7 +11,7 @@ import torch
 from filelock import FileLock
 from torch import nn
 
-from cifar_helpers import runtime
+from cifar_helpers import runtime, worth
 from cifar_helpers.ablation import (
     SWITCHES,
     ablated,
@@ -23,7 +23,7 @@ from cifar_helpers.blocks import DenseConv, DepthwiseSeparableConv
 from cifar_helpers.model import CIFAR10Net, NetConfig, count_parameters
 from cifar_helpers.recipes import CPU_NETWORK, PRESETS
 from tests.benchmarks import ablation
-from tests.benchmarks.ablation_designs import DESIGNS, FILES
+from tests.benchmarks.ablation_designs import DESIGNS, FILES, PROPOSED
 from tests.benchmarks.resnet8 import ResNet8Config
 from tests.benchmarks.rows import read_rows
 
@@ -110,6 +110,16 @@ def test_designs(name):
     if name == "confirmation":
         assert {run.recipe.epochs for run in runs} == {PRESETS["cpu"][1].epochs}
         assert isinstance(runs[-1].network, ResNet8Config)
+
+
+def test_the_proposed_network_is_the_best_that_the_factorial_predicts_in_the_budget():
+    fitted, whole = worth.effects(worth.stored_runs("factorial")), [1] * len(SWITCHES)
+    gains = {}
+    for off in every_combination():
+        if count_parameters(CIFAR10Net(ablated(off))) < 200_000:
+            on = [int(name not in off) for name in SWITCHES]
+            gains[off] = fitted.difference(on, whole)[0]
+    assert max(gains, key=gains.get) == PROPOSED
 
 
 def test_sweep_changes_one_entry_at_a_time_with_as_many_trials_each():

@@ -12,8 +12,9 @@
 `factorial`: all 64 combinations of six switches, four epochs of 40,000 images.
 `noise`: one small recipe, many seeds. `small-factorial`: all combinations by that
 recipe. `confirmation`: the whole network, each single removal, the same with the freed
-parameters spent on width, and other changes, nine epochs. The same 10,000 training
-images are held out in every run and judge it; the test set is not touched. `sweep`:
+parameters spent on width, the best that `factorial` predicts, and other changes, nine
+epochs. The same 10,000 training images are held out in every run and judge it; the test
+set is not touched. `sweep`:
 batch, optimizer and decay one at a time, each at six rates. `equal-epochs` and
 `equal-seconds`: the presets baseline, cpu and champion, each with its own recipe.
 

@@ -52,6 +52,7 @@ SWEEP_IMAGES = 20_000
 EQUAL_EPOCHS = 4
 EQUAL_SECONDS = {"baseline": 7, "cpu": 15, "champion": 4}  # epochs of as many seconds
 FREEING = ("separable", "attention", "deconvolution", "aspp")  # change the parameters
+PROPOSED = ("dilation", "attention")  # off in the best network, by `factorial`'s fit
 
 
 @dataclass(frozen=True)
@@ -109,8 +110,9 @@ def noise(seed: int, half: int | None = None) -> list[Run]:
 def confirmation(seed: int, half: int | None = None, epochs: int = 9) -> list[Run]:
     """At the preset's full length: the whole network and what may replace it.
 
-    The first half is the whole network and each single removal; the second is each
-    removal with as many parameters as the whole has, and other changes.
+    The first half is the whole network and each single removal; the second is what the
+    factorial proposes, each removal with as many parameters as the whole has, and other
+    changes.
     """
     recipe = replace(CPU_RECIPE, seed=seed, epochs=epochs)
     sets = [(), *((name,) for name in SWITCHES)]
@@ -128,7 +130,9 @@ def confirmation(seed: int, half: int | None = None, epochs: int = 9) -> list[Ru
         "dropout": replace(CPU_NETWORK, initial_dropout=0.1, head_dropout=0.1),
         "stem stride 1": replace(CPU_NETWORK, **FINE),
     }
-    second = [
+    proposed = ablated(PROPOSED)
+    second = [Run("confirmation", variant_name(PROPOSED), proposed, recipe, PROPOSED)]
+    second += [
         Run("confirmation", name, network, recipe, None)
         for name, network in changed.items()
     ]
