@@ -5,10 +5,12 @@ networks with some of the six ideas of `cifar_helpers.ablation.SWITCHES` switche
 Notebook 14 explains how they are read; notebooks 03 to 07 quote it.
 """
 
+from dataclasses import replace
+
 import pandas as pd
 
 from cifar_helpers import runtime
-from cifar_helpers.ablation import SWITCHES
+from cifar_helpers.ablation import SWITCHES, variant_name
 from cifar_helpers.factorial import Effect, Fit, compare, fit_effects
 
 ENOUGH = 32  # runs of a design: half of its networks
@@ -36,8 +38,9 @@ def stored_runs(design: str | None = None, path=None) -> pd.DataFrame:
 def confirmed(path=None) -> tuple[pd.DataFrame, list[Effect]]:
     """Runs at full length: a row for each network, and each minus the whole network.
 
-    The table, indexed by the network's name, has the numbers of `runs`, `parameters`
-    and `multiply_adds`, and the mean accuracy in percent. `path` as in `stored_runs`.
+    The table, indexed by the network's name, has the numbers of `epochs`, `runs`,
+    `parameters` and `multiply_adds`, and the `mean` accuracy in percent. `path` as in
+    `stored_runs`.
     Networks with a single run are left out; without two runs of the whole network both
     are empty.
     """
@@ -45,6 +48,7 @@ def confirmed(path=None) -> tuple[pd.DataFrame, list[Effect]]:
     by_name = table[table["design"] == "confirmation"].groupby("variant", sort=False)
     groups = {name: list(g[ACCURACY]) for name, g in by_name if len(g) > 1}
     rows = by_name.agg(
+        epochs=("epochs", "first"),
         runs=("seed", "size"),
         parameters=("parameters", "first"),
         multiply_adds=("multiply_adds", "first"),
@@ -53,6 +57,17 @@ def confirmed(path=None) -> tuple[pd.DataFrame, list[Effect]]:
     if "whole" not in groups:
         return rows.iloc[:0], []
     return rows.loc[list(groups)], compare(groups, "whole")
+
+
+def bought_at_full_length(idea: str, path=None) -> Effect | None:
+    """What the whole network has more than the one without the idea; None: no runs.
+
+    The sign of `confirmed` turned, its intervals and corrected p kept.
+    """
+    name = variant_name((idea,))
+    found = (effect for effect in confirmed(path)[1] if effect.name == name)
+    turned = (replace(e, factors=(idea,), points=-e.points) for e in found)
+    return next(turned, None)
 
 
 def effects(runs: pd.DataFrame) -> Fit:
@@ -75,8 +90,12 @@ def pairs(runs: pd.DataFrame, idea: str) -> pd.Series:
     return (reached[1] - reached[0]).dropna().groupby(others).mean()
 
 
-def summary(runs: pd.DataFrame, idea: str) -> str:
-    """What the runs say of an idea, in a few lines of text."""
+def summary(runs: pd.DataFrame, idea: str, path=None) -> str:
+    """What the runs say of an idea, in a few lines of text.
+
+    The last line is that of the runs at full length, if there are any; `path` as in
+    `stored_runs`.
+    """
     fitted, differences = effects(runs), pairs(runs, idea)
     length = f"{runs['epochs'][0]} epochs of {runs['training_images'][0]:,} images"
     lines = [f"{len(runs)} networks, {length} each; {idea}:"]
@@ -86,11 +105,15 @@ def summary(runs: pd.DataFrame, idea: str) -> str:
             f"  {len(differences)} pairs differ in nothing else; ahead is the network "
             f"with it in {ahead}"
         )
-    around = next(e for e in fitted.where_all_on if e.name == idea)
-    for where, effect in (
-        ("on average over all networks", fitted.of(idea)),
-        ("where all other ideas are on", around),
-    ):
+    said = {
+        "on average over all networks": fitted.of(idea),
+        "where all other ideas are on": fitted.where_all_on[fitted.names.index(idea)],
+    }
+    if (longer := bought_at_full_length(idea, path)) is not None:
+        networks, _ = confirmed(path)
+        epochs, count = networks.loc["whole", ["epochs", "runs"]].astype(int)
+        said[f"the same after {epochs} epochs, {count} seeds"] = longer
+    for where, effect in said.items():
         lines.append(
             f"  {where}: {effect.points:+.2f} ± {effect.half_width:.2f} points "
             f"({effect.verdict})"

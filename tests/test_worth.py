@@ -52,15 +52,33 @@ def test_effects_are_the_mean_of_the_pairs(idea):
     assert effect.points == pytest.approx(worth.pairs(runs, idea).mean())
 
 
-def test_summary_says_what_the_runs_say():
-    said = worth.summary(made_up(), "separable")
+def at_full_length(*rows: tuple[str, float]) -> pd.DataFrame:
+    """Runs of named networks and what they reached."""
+    table = pd.DataFrame(rows, columns=["variant", worth.ACCURACY])
+    known = {"seed": 0, "epochs": 9, "parameters": 5, "multiply_adds": 7}
+    return table.assign(design="confirmation", **known)
+
+
+def test_summary_says_what_the_runs_say(tmp_path):
+    path = tmp_path / "ablation.csv"
+    single = at_full_length(("whole", 88.0), ("no separable", 91.0))
+    pd.concat([made_up(), single]).to_csv(path, index=False)
+    said = worth.summary(made_up(), "separable", path)
     first, pairs, average, around = said.splitlines()
     assert first == "64 networks, 4 epochs of 40,000 images each; separable:"
     assert "32 pairs" in pairs and pairs.endswith("with it in 0")
     assert average.startswith("  on average over all networks: -2.0")
     assert around.startswith("  where all other ideas are on: -")
     assert average.endswith("(worse)") and around.endswith("(worse)")
-    assert "not to be told apart" in worth.summary(made_up(), "attention")
+    assert "not to be told apart" in worth.summary(made_up(), "attention", path)
+    rows = [("whole", 88.0), ("whole", 88.2), ("no separable", 91.0)]
+    rows = at_full_length(*rows, ("no separable", 91.2), ("no aspp", 70.0))
+    pd.concat([made_up(), rows]).to_csv(path, index=False)
+    longer = worth.summary(made_up(), "separable", path).splitlines()
+    assert longer[:-1] == said.splitlines()
+    assert longer[-1].startswith("  the same after 9 epochs, 2 seeds: -3.00 ± ")
+    assert longer[-1].endswith("(worse)")
+    assert worth.bought_at_full_length("aspp", path) is None
 
 
 def test_longer_runs_are_taken_once_there_are_enough(tmp_path):
@@ -94,10 +112,7 @@ def test_stored_runs_are_balanced():
 def test_confirmed_networks_are_held_against_the_whole(tmp_path):
     path = tmp_path / "ablation.csv"
     rows = [("whole", 88.0), ("whole", 88.4), ("no aspp", 87.0), ("no aspp", 87.2)]
-    rows.append(("dropout", 80.0))
-    table = pd.DataFrame(rows, columns=["variant", worth.ACCURACY])
-    known = {"seed": 0, "parameters": 5, "multiply_adds": 7}
-    table = table.assign(design="confirmation", **known)
+    table = at_full_length(*rows, ("dropout", 80.0))
     pd.concat([made_up(), table]).to_csv(path, index=False)
     networks, (effect,) = worth.confirmed(path)
     assert networks.index.tolist() == ["whole", "no aspp"]

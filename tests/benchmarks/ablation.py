@@ -14,9 +14,9 @@
 recipe. `confirmation`: the whole network, each single removal, the same with the freed
 parameters spent on width, the best that `factorial` predicts, and other changes, nine
 epochs. The same 10,000 training images are held out in every run and judge it; the test
-set is not touched. `sweep`:
-batch, optimizer and decay one at a time, each at six rates. `equal-epochs` and
-`equal-seconds`: the presets baseline, cpu and champion, each with its own recipe.
+set is not touched. `sweep`: batch, optimizer and decay one at a time, each at six
+rates. `equal-epochs` and `equal-seconds`: the presets baseline, cpu and champion, each
+with its own recipe.
 
 A run takes one thread. Several processes may work on the same file and folder: each run
 is claimed by a lock, a run that the file has is not repeated, and one that was
