@@ -59,12 +59,15 @@ def confirmed(path=None) -> tuple[pd.DataFrame, list[Effect]]:
     return rows.loc[list(groups)], compare(groups, "whole")
 
 
-def bought_at_full_length(idea: str, path=None) -> Effect | None:
+def bought_at_full_length(
+    idea: str, same_parameters: bool = False, path=None
+) -> Effect | None:
     """What the whole network has more than the one without the idea; None: no runs.
 
-    The sign of `confirmed` turned, its intervals and corrected p kept.
+    With `same_parameters`, the one without it is made as large as the whole by other
+    widths. The sign of `confirmed` turned, its intervals and corrected p kept.
     """
-    name = variant_name((idea,))
+    name = variant_name((idea,)) + ", same parameters" * same_parameters
     found = (effect for effect in confirmed(path)[1] if effect.name == name)
     turned = (replace(e, factors=(idea,), points=-e.points) for e in found)
     return next(turned, None)
@@ -93,12 +96,14 @@ def pairs(runs: pd.DataFrame, idea: str) -> pd.Series:
 def summary(runs: pd.DataFrame, idea: str, path=None) -> str:
     """What the runs say of an idea, in a few lines of text.
 
-    The last line is that of the runs at full length, if there are any; `path` as in
+    The last lines are those of the runs at full length, if there are any; `path` as in
     `stored_runs`.
     """
     fitted, differences = effects(runs), pairs(runs, idea)
-    length = f"{runs['epochs'][0]} epochs of {runs['training_images'][0]:,} images"
-    lines = [f"{len(runs)} networks, {length} each; {idea}:"]
+    first = runs.iloc[0]
+    length = f"{first['epochs']} epochs of {first['training_images']:,} images"
+    networks = len(runs[list(SWITCHES)].drop_duplicates())
+    lines = [f"{networks} networks, {length} each; {idea}:"]
     if len(differences):
         ahead = int((differences > 0).sum())
         lines.append(
@@ -109,10 +114,12 @@ def summary(runs: pd.DataFrame, idea: str, path=None) -> str:
         "on average over all networks": fitted.of(idea),
         "where all other ideas are on": fitted.where_all_on[fitted.names.index(idea)],
     }
-    if (longer := bought_at_full_length(idea, path)) is not None:
+    if (longer := bought_at_full_length(idea, path=path)) is not None:
         networks, _ = confirmed(path)
         epochs, count = networks.loc["whole", ["epochs", "runs"]].astype(int)
         said[f"the same after {epochs} epochs, {count} seeds"] = longer
+    if (equal := bought_at_full_length(idea, True, path)) is not None:
+        said["and against as many parameters without it"] = equal
     for where, effect in said.items():
         lines.append(
             f"  {where}: {effect.points:+.2f} ± {effect.half_width:.2f} points "

@@ -5,15 +5,15 @@ python -m tests.make_figures
 
 from base64 import b64decode
 from io import BytesIO
-from itertools import accumulate
-from math import ceil
+from math import nan
 from pathlib import Path
 
 import nbformat
 import torch
 from PIL import Image, ImageOps
 
-from cifar_helpers import plots, runtime
+from cifar_helpers import plots, runtime, worth
+from cifar_helpers.ablation import SWITCHES
 from cifar_helpers.data import load_cifar10
 from cifar_helpers.evaluation import collect_predictions, confusion_matrix
 from cifar_helpers.hooks import captured
@@ -24,8 +24,7 @@ from cifar_helpers.model import (
     predict,
     table_of_sizes,
 )
-from cifar_helpers.pretrained import load_card, load_pretrained, read_history
-from tests.benchmarks.rows import read_rows
+from cifar_helpers.pretrained import load_pretrained
 from tests.benchmarks.stepwise import STEPS, short_runs
 from tests.execute_notebooks import all_notebooks
 from tests.small_png import shrink
@@ -98,61 +97,25 @@ def confusion():
     return plots.confusion_matrix(confusion_matrix(predictions), data.classes)
 
 
-def minutes():
-    """Training accuracy by time, and how fast each loop trains, from stored results."""
-    with plots.new_figure(3.4) as figure:
-        left, right = figure.subplots(1, 2, width_ratios=(3, 2))
-        for name, colour in (("baseline", plots.SOFT), ("cpu", plots.BLUE)):
-            rows = read_history(runtime.WEIGHTS / f"{name}.csv")
-            card = load_card(name)
-            times = list(accumulate(row["seconds"] / 60 for row in rows))
-            accuracies = [row["train_accuracy_percent"] for row in rows]
-            recipe = card["recipe"]
-            left.plot(times, accuracies, "o-", color=colour, ms=3, label=name)
-            if recipe.get("selective_drop_fraction"):
-                whole = ceil(recipe["selective_start_fraction"] * recipe["epochs"])
-                spot = times[whole], accuracies[whole]
-                left.annotate(
-                    "easy images left out",
-                    spot,
-                    xytext=(40, -40),
-                    textcoords="offset points",
-                    size=9,
-                    color=colour,
-                    arrowprops={"arrowstyle": "-", "color": colour},
-                )
-            accuracy = card["test_accuracy_percent"]
-            left.plot(times[-1], accuracy, "*", color=plots.GREEN, ms=11)
-            text = f"test {accuracy:.2f} %"
-            left.annotate(
-                text,
-                (times[-1], accuracy),
-                xytext=(-4, 8),
-                textcoords="offset points",
-                size=9,
-                ha="center",
-                color=plots.GREEN,
-            )
-        left.axhline(86.48, color=plots.INK, linestyle="--", linewidth=0.8)
-        left.text(20, 86.9, "86.48 %, reported before", size=9, ha="left")
-        left.set(xlabel="minutes of training on two CPU cores", ylim=(30, 95))
-        left.set(ylabel="accuracy on augmented images (%)")
-        left.legend(loc="lower right")
-        rows = read_rows(runtime.RESULTS / "throughput.csv")
-        rates = {row["subject"]: row["images_per_second"] for row in rows}
-        subjects = {  # label: subject
-            "our loop": "our loop, cpu network",
-            "the same,\ntextbook loop": "plain loop, cpu network",
-            "ResNet-8, widened,\nour loop": "our loop, ResNet-8, widened",
-        }
-        speeds = [float(rates[subject]) for subject in subjects.values()]
-        colours = (plots.BLUE, plots.SOFT, plots.ORANGE)
-        bars = right.barh(list(subjects), speeds, color=colours)
-        right.bar_label(bars, fmt="{:,.0f}", padding=3, size=9)
-        right.invert_yaxis()
-        right.set(xlabel="images per second", xlim=(0, 1.2 * max(speeds)))
-        right.grid(False, axis="y")
-    return figure
+def blocks():
+    """What each idea buys at full length, and against as many parameters without it."""
+    labels = {"over a network without it": False, "with as many parameters": True}
+    found = {
+        label: [worth.bought_at_full_length(name, same) for name in SWITCHES]
+        for label, same in labels.items()
+    }
+    nothing = (nan, nan, nan)  # an idea that has no parameters
+    series = {
+        label: [
+            (e.points, e.points - e.half_width, e.points + e.half_width)
+            if e
+            else nothing
+            for e in effects
+        ]
+        for label, effects in found.items()
+    }
+    unit = "points of validation accuracy after nine epochs"
+    return plots.dots_with_intervals(list(SWITCHES), series, unit)
 
 
 def stepwise():
@@ -177,7 +140,7 @@ def thumbnail(path: Path, number: int) -> Image.Image:
 def main() -> None:
     IMAGES.mkdir(exist_ok=True)
     plots.apply_style()
-    for draw in (network, confusion, minutes, stepwise):
+    for draw in (network, confusion, blocks, stepwise):
         png, _ = plots.display_png(draw())
         path = IMAGES / f"{draw.__name__}.png"
         path.write_bytes(shrink(png))

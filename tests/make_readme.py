@@ -17,6 +17,7 @@ from pathlib import Path
 from textwrap import fill
 
 from cifar_helpers import runtime, worth
+from cifar_helpers.ablation import variant_name
 from cifar_helpers.factorial import Effect
 from cifar_helpers.intervals import (
     mean_interval,
@@ -31,6 +32,7 @@ from tests.benchmarks.stepwise import STEPS, short_runs
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 PAGES = (README, ROOT / "RESULTS.md")
+ABLATION = runtime.RESULTS / "ablation.csv"
 BUDGET = runtime.RESULTS / "budget.csv"
 TEST_IMAGES = 10_000
 NETWORKS = {  # name: what it is
@@ -220,11 +222,19 @@ def blocks() -> str:
     runs = worth.stored_runs()
     fitted = worth.effects(runs)
     around = {effect.name: effect for effect in fitted.where_all_on}
+    sizes = runs.groupby("variant")["parameters"].first() / 1000
     rows = [
-        [e.name, points(e), points(around[e.name]), around[e.name].verdict]
+        [
+            e.name,
+            f"{sizes['whole'] - sizes[variant_name(e.factors)]:+.1f}",
+            points(e),
+            points(around[e.name]),
+            around[e.name].verdict,
+        ]
         for e in fitted.with_factors(1)
     ]
-    header = ["idea", "on average", "where all others are on", "there it is"]
+    header = ["idea", "thousand parameters", "on average", "where all others are on"]
+    header += ["there it is"]
     images, judges = (
         f"{runs[name][0]:,}" for name in ("training_images", "validation_images")
     )
@@ -250,8 +260,18 @@ def confirmed() -> str:
         reached = f"{row['mean']:.2f} %", points(minus[name]) if name in minus else ""
         rows.append([name, *sizes, f"{row['runs']:.0f}", *reached])
     header = ["network", "parameters", "multiply-adds", "seeds"]
-    header += ["validation accuracy", "minus the whole"]
-    return table(header, rows)
+    header += ["validation accuracy", "minus the whole (points)"]
+    runs = [row for row in read_rows(ABLATION) if row["design"] == "confirmation"]
+    images, judges = (
+        f"{int(runs[0][name]):,}" for name in ("training_images", "validation_images")
+    )
+    note = (
+        f"{runs[0]['epochs']} epochs of {images} training images, {judges} others "
+        f"judge; {machines(runs)}. "
+        "± is a 95 % interval from one spread, common to all networks; bold: clear of "
+        f"zero after Holm's correction for {len(effects)} comparisons."
+    )
+    return f"{table(header, rows)}\n\n{fill(note, 88)}"
 
 
 def equal_lengths() -> str:

@@ -149,7 +149,7 @@ def test_results_quote_the_factorial_ablation():
     for idea in SWITCHES:
         by_state = runs.groupby(idea)[worth.ACCURACY].mean()
         (line,) = (row for row in RESULTS_LINES if row.startswith(f"| {idea} |"))
-        assert f"{by_state[1] - by_state[0]:+.2f} ± " in line.split("|")[2]
+        assert f"{by_state[1] - by_state[0]:+.2f} ± " in line.split("|")[3]
 
 
 def test_results_quote_the_presets_at_equal_epochs():

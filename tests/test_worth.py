@@ -71,14 +71,20 @@ def test_summary_says_what_the_runs_say(tmp_path):
     assert around.startswith("  where all other ideas are on: -")
     assert average.endswith("(worse)") and around.endswith("(worse)")
     assert "not to be told apart" in worth.summary(made_up(), "attention", path)
+    twice = worth.summary(made_up(seeds=(0, 1))[64:], "separable", path)
+    assert twice.startswith("64 networks, 4 epochs")
     rows = [("whole", 88.0), ("whole", 88.2), ("no separable", 91.0)]
+    rows += [("no separable, same parameters", reached) for reached in (87.0, 87.2)]
     rows = at_full_length(*rows, ("no separable", 91.2), ("no aspp", 70.0))
     pd.concat([made_up(), rows]).to_csv(path, index=False)
     longer = worth.summary(made_up(), "separable", path).splitlines()
-    assert longer[:-1] == said.splitlines()
-    assert longer[-1].startswith("  the same after 9 epochs, 2 seeds: -3.00 ± ")
-    assert longer[-1].endswith("(worse)")
-    assert worth.bought_at_full_length("aspp", path) is None
+    assert longer[:-2] == said.splitlines()
+    assert longer[-2].startswith("  the same after 9 epochs, 2 seeds: -3.00 ± ")
+    assert longer[-2].endswith("(worse)")
+    assert longer[-1].startswith(
+        "  and against as many parameters without it: +1.00 ± "
+    )
+    assert worth.bought_at_full_length("aspp", path=path) is None
 
 
 def test_longer_runs_are_taken_once_there_are_enough(tmp_path):

@@ -18,22 +18,25 @@ from cifar_helpers.intervals import welch_interval
 
 @question
 def smallest_gain(points) -> str:
-    """The smallest difference of two means of two runs that is clear of zero."""
-    spread, t = 0.85, 2.447
+    """The smallest difference of two means of three runs that is clear of zero."""
+    spread, t, share = 0.85, 2.447, (1 / 3 + 1 / 3) ** 0.5
     what = "The smallest gain"
     mistakes = {
         "This is the interval of one mean. Both means are uncertain.": (
-            t * spread / 2**0.5
+            t * spread / 3**0.5
         ),
+        "This is for two runs of each; here are three.": t * spread,
         "Too wide: the errors of the two means do not add up; their squares do. And a "
-        "mean of two runs spreads less than one run.": t * spread * 2**0.5,
-        "1.96 is for a spread that is known exactly; take Student's t.": 1.96 * spread,
-        "This is one standard error; the interval reaches t of them.": spread,
+        "mean of three runs spreads less than one run.": 2 * t * spread / 3**0.5,
+        "1.96 is for a spread that is known exactly; take Student's t.": 1.96
+        * spread
+        * share,
+        "This is one standard error; the interval reaches t of them.": spread * share,
     }
-    require_close(points, t * spread, what, mistakes, tolerance=0.02)
+    require_close(points, t * spread * share, what, mistakes, tolerance=0.02)
     return (
-        "Right: t · s · √(1/2 + 1/2) is just t · s, 2.08 points. Steps of half a point "
-        "need about twenty times as many runs."
+        "Right: t · s · √(1/3 + 1/3) is 1.70 points. Steps of half a point need about "
+        "ten times as many runs, even if t falls to nearly two."
     )
 
 

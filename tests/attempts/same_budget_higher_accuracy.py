@@ -8,7 +8,7 @@ from cifar_helpers.checks import same_budget_higher_accuracy as checks
 
 def from_scipy():
     """Half the 95 % interval's width: Student's t with 6 degrees, one spread."""
-    return stats.t.ppf(0.975, 6) * 0.85 * (1 / 2 + 1 / 2) ** 0.5
+    return stats.t.ppf(0.975, 6) * 0.85 * (1 / 3 + 1 / 3) ** 0.5
 
 
 def polar(matrix):
@@ -25,7 +25,7 @@ UNFAIR, OWN = checks.unfair_entries, checks.own_change
 BEFORE, AFTER = [50.0, 52.0, 51.0], [60.0, 61.0, 59.5]
 RIGHT = [
     (GAIN, from_scipy()),
-    (GAIN, 2.08),
+    (GAIN, 1.7),
     (NEAREST, polar),
     (UNFAIR, ["epochs", "crop_padding"]),
     (UNFAIR, {"crop_padding", "epochs"}),
@@ -34,10 +34,11 @@ RIGHT = [
     (OWN, ["the same", torch.tensor(BEFORE), (50.5, 51.5, 52.5)]),
 ]
 WRONG = [
-    (GAIN, 2.447 * 0.85 / 2**0.5, "Both means"),
-    (GAIN, 2.447 * 0.85 * 2**0.5, "their squares do"),
-    (GAIN, 1.96 * 0.85, "Student's t"),
-    (GAIN, 0.85, "one standard error"),
+    (GAIN, 2.447 * 0.85 / 3**0.5, "Both means"),
+    (GAIN, 2.447 * 0.85, "two runs of each"),
+    (GAIN, 2 * 2.447 * 0.85 / 3**0.5, "their squares do"),
+    (GAIN, 1.96 * 0.85 * (2 / 3) ** 0.5, "Student's t"),
+    (GAIN, 0.85 * (2 / 3) ** 0.5, "one standard error"),
     (GAIN, 5.0, "should be", "yours is 5"),
     (NEAREST, lambda m: m, "the matrix itself"),
     (NEAREST, lambda m: m / m.norm(), "each direction"),
