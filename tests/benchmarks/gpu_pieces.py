@@ -23,7 +23,6 @@ from cifar_helpers.evaluation import evaluate
 from cifar_helpers.model import CIFAR10Net, NetConfig
 from cifar_helpers.pretrained import save_run
 from cifar_helpers.recipes import Recipe, make_model
-from cifar_helpers.training import fit
 from tests.benchmarks import stepwise
 from tests.benchmarks.gpu_files import SNAPSHOT_SECONDS, log, return_results
 from tests.benchmarks.gpu_forms import (
@@ -38,6 +37,7 @@ from tests.benchmarks.gpu_forms import (
     use,
 )
 from tests.benchmarks.rows import add_row, read_rows
+from tests.benchmarks.running import fit_whole
 
 SHORT_RUNS = {"to-86.48": (86.48, 5), "to-94": (94.0, 60)}  # target in %, epochs
 TIMES = (
@@ -180,7 +180,7 @@ class Program:
         model = make_model(DESIGNS[network], recipe, training.images)
         model = use(model.to(self.device), self.form.depthwise)
         more["make_trainer"] = trainer_of(self.form)
-        return fit(model, training, recipe, **more)[1]
+        return fit_whole(model, training, recipe, **more)[1]
 
     def train(self, piece: str) -> None:
         """A long run on all training images; goes on from its checkpoint."""

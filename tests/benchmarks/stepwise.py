@@ -30,8 +30,14 @@ from cifar_helpers.model import (
 )
 from cifar_helpers.pretrained import read_history
 from cifar_helpers.recipes import PRESETS, Recipe, make_model
-from cifar_helpers.training import fit
-from tests.benchmarks.rows import add_row, command_line, read_rows
+from tests.benchmarks.rows import (
+    add_row,
+    check_rehearsal,
+    command_line,
+    key_of,
+    read_rows,
+)
+from tests.benchmarks.running import fit_whole, one_thread
 
 
 def differences(config, start) -> dict:
@@ -118,6 +124,8 @@ COLUMNS = (
     "recipe",
     "command",
 )
+KEY = ("run", "seed", "epochs", "training_images", "network", "recipe", "hardware")
+key = key_of(KEY)
 
 
 def configurations(name: str) -> tuple[NetConfig, Recipe]:
@@ -148,7 +156,7 @@ def train(network, recipe: Recipe, training, validation, device) -> dict:
     """One run; what it gave."""
     runtime.seed_everything(recipe.seed)
     model = make_model(network, recipe, training.images).to(device)
-    model, history = fit(model, training, recipe)
+    model, history = fit_whole(model, training, recipe)
     judged = evaluate(model, validation)
     return {
         "parameters": count_parameters(model),
@@ -197,12 +205,6 @@ def option(name: str, value) -> str:
     return f"--{name} {value}"
 
 
-def key(row: dict) -> tuple:
-    """Rows with the same key are the same run."""
-    names = ("run", "seed", "epochs", "training_images", "network", "recipe")
-    return tuple(str(row[name]) for name in (*names, "hardware"))
-
-
 def short_runs(path: Path) -> dict[str, list[float]]:
     """Validation accuracies by run: two passes over 45,000 images, one per seed."""
     accuracies = {}
@@ -226,15 +228,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--cards", nargs="+", default=[], help="of finished runs")
     parser.add_argument("--out", default=str(runtime.RESULTS / "champion.csv"))
     options = parser.parse_args(arguments)
-    path, threads = Path(options.out), torch.get_num_threads()
+    path = Path(options.out)
+    check_rehearsal(parser, options, path)
     for card in options.cards:
         row = row_of_card(card)
         if key(row) not in map(key, read_rows(path)):
             add_row(path, row, COLUMNS)
     if not options.cards:
-        torch.set_num_threads(1)
-        run_all(options, path, command_line("stepwise", arguments))
-        torch.set_num_threads(threads)
+        with one_thread():
+            run_all(options, path, command_line("stepwise", arguments))
 
 
 def run_all(options, path: Path, command: str) -> None:
