@@ -206,6 +206,13 @@ def test_finished_runs_join_the_stepwise_ablation_by_their_cards(tmp_path):
     assert row["validation_accuracy_percent"] == "" and row["network"] == "{}"
 
 
+def test_threads_of_a_finished_run_are_those_beside_its_hardware(tmp_path):
+    card = load_card("champion")
+    assert card["hardware"] == "AMD EPYC, 1 thread, bfloat16" and card["cores"] == 2
+    path = str(runtime.WEIGHTS / "champion.json")
+    assert stepwise.row_of_card(path)["threads"] == "1"
+
+
 @pytest.mark.slow
 def test_long_runs_give_a_row_each(tmp_path, monkeypatch):
     """One epoch of the sample, instead of the full data for ten minutes."""

@@ -14,6 +14,7 @@ go to results/champion.csv; a run that the file has already is not repeated.
 
 import argparse
 import json
+import re
 from dataclasses import asdict, replace
 from itertools import product
 from pathlib import Path
@@ -188,7 +189,8 @@ def row_of_card(path: str) -> dict:
     row |= {name: card[name] for name in same}
     for name in ("validation_accuracy_percent", "test_accuracy_percent"):
         row[name] = card.get(name)
-    row |= {"seconds": card["train_seconds"], "threads": card["cores"]}
+    threads = re.search(r"(\d+) thread", card["hardware"])  # a GPU's name says none
+    row |= {"seconds": card["train_seconds"], "threads": threads and threads[1]}
     history = read_history(Path(path).with_suffix(".csv"))
     row["train_accuracy_percent"] = round(history[-1]["train_accuracy_percent"], 2)
     changes = differences(recipe, PRESETS[card["name"]][1])

@@ -12,14 +12,13 @@ results/corruptions.csv. What is already there is not repeated.
 """
 
 import argparse
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from cifar_helpers import corruptions, runtime
 from cifar_helpers.data import LabelledImages, load_cifar10, split
-from cifar_helpers.download import FULL_SHA256
 from cifar_helpers.evaluation import collect_predictions, evaluate
-from cifar_helpers.pretrained import load_card, load_pretrained, save_run
+from cifar_helpers.pretrained import card_of, load_card, load_pretrained, save_run
 from cifar_helpers.recipes import PRESETS, make_model
 from tests.benchmarks.rows import add_row, check_rehearsal, command_line, read_rows
 from tests.benchmarks.running import fit_whole
@@ -60,18 +59,10 @@ def train_control(name: str, data, epochs: int, out: Path) -> dict:
     model = make_model(CONTROL_NETWORK, recipe, training.images)
     model, history = fit_whole(model, training, recipe, validation)
     judged = evaluate(model, data.test)
-    card = {
-        "recipe": asdict(recipe),
-        "seed": recipe.seed,
-        "data": data.source,
-        "training_images": len(training),
-        "validation_images": len(validation),
-        **runtime.describe_machine("cpu"),
-        "train_seconds": round(sum(row["seconds"] for row in history), 1),
-        "test_accuracy_percent": judged["accuracy_percent"],
-    }
-    if data.source == "full":
-        card["data_sha256"] = FULL_SHA256
+    machine = runtime.describe_machine("cpu")
+    card = card_of(recipe, history, data.source, len(training), machine)
+    card["validation_images"] = len(validation)
+    card["test_accuracy_percent"] = judged["accuracy_percent"]
     return save_run(out, name, model, history, card)
 
 
