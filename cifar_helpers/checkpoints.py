@@ -106,7 +106,10 @@ def locked(path: Path):
     if another run has the lock.
     """
     lock = path.with_name(path.name + ".lock")
-    while not _is_at(lock, file := _open(lock)):
+    for tries_left in reversed(range(9)):  # some disks number their files anew
+        file = _open(lock)
+        if _is_at(lock, file) or not tries_left:
+            break
         file.close()  # the run that had the lock removed this file meanwhile
     with file:
         try:
