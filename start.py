@@ -37,12 +37,11 @@ def main(words: list[str]) -> int:
     """Install what is missing, then start JupyterLab or pytest; its exit status."""
     if sys.version_info[:2] < OLDEST:
         return complain(f"Python 3.11 or newer is needed; this is {sys.version}.")
-    unknown = [word for word in words[:1] if word not in ("test", "--cpu")]
-    if unknown:
-        return complain(f"{unknown[0]!r} is unknown.\n\n{__doc__}")
     cpu = words[:1] == ["--cpu"]
     words = words[1:] if cpu else words
     testing = words[:1] == ["test"]
+    if words and not testing:
+        return complain(f"{words[0]!r} is unknown.\n\n{__doc__}")
     uv = find_uv()
     if uv is None:
         return complain(NO_PIP)
@@ -105,15 +104,20 @@ def python_inside() -> Path | None:
 
 
 def is_complete(testing: bool) -> bool:
-    """Whether the environment has the package and all that it asks for."""
-    extra = "dev" if testing else ""
+    """Whether the environment has the package, and what pyproject.toml asks for now."""
     question = f"""
 import sys
-from importlib.metadata import requires, version
+import tomllib
+from importlib.metadata import version
 from packaging.requirements import Requirement
-for line in requires("cifar_helpers"):
-    need = Requirement(line)
-    if need.marker is None or need.marker.evaluate({{"extra": "{extra}"}}):
+with open("pyproject.toml", "rb") as file:
+    project = tomllib.load(file)["project"]
+version(project["name"])
+lines = project["dependencies"]
+if {testing}:
+    lines += project["optional-dependencies"]["dev"]
+for need in map(Requirement, lines):
+    if need.marker is None or need.marker.evaluate():
         if version(need.name) not in need.specifier:
             sys.exit(1)
 """

@@ -4,8 +4,11 @@ Training such networks is the benchmark's work (`python -m tests.benchmarks.abla
 its results lie in results/ablation.csv and results/noise.csv.
 """
 
+import math
 from dataclasses import replace
 from itertools import product
+
+import torch
 
 from cifar_helpers.model import CIFAR10Net, NetConfig, count_parameters
 from cifar_helpers.recipes import CPU_NETWORK
@@ -25,6 +28,7 @@ WIDTHS = (
     "branch_channels",
     "out_channels",
 )
+GROUPED = WIDTHS[:3]  # of these some may lie in groups, or belong to gated units
 
 
 def ablated(off=(), network: NetConfig = CPU_NETWORK) -> NetConfig:
@@ -78,12 +82,19 @@ def widened(network: NetConfig, parameters: int) -> NetConfig:
     """All widths of `network` scaled by one factor, to at most so many parameters.
 
     The factor is the largest, in steps of a thousandth, that keeps within; it is below
-    1 for a network that has more. Raises ValueError if no width is small enough.
+    1 for a network that has more. Widths are rounded down, where channels lie in groups
+    to a multiple of these. Raises ValueError if no width is small enough.
     """
-    low, high = 0, 8000  # thousandths: fits, does not fit
+
+    def fits(thousandths: int) -> bool:
+        return _parameters_of(_scaled(network, thousandths)) <= parameters
+
+    low, high = 0, 1000  # thousandths: fits, does not fit
+    while fits(high):
+        low, high = high, 2 * high
     while high - low > 1:
         middle = (low + high) // 2
-        if _parameters_of(_scaled(network, middle)) <= parameters:
+        if fits(middle):
             low = middle
         else:
             high = middle
@@ -93,9 +104,16 @@ def widened(network: NetConfig, parameters: int) -> NetConfig:
 
 
 def _scaled(network: NetConfig, thousandths: int) -> NetConfig:
-    scaled = {w: max(getattr(network, w) * thousandths // 1000, 1) for w in WIDTHS}
+    groups = math.lcm(network.down_groups, network.up_groups)
+    least = 32 if network.unit == "gated" else 1  # channels of a unit
+    scaled = {}
+    for name in WIDTHS:
+        step, smallest = (groups, least) if name in GROUPED else (1, 1)
+        width = max(getattr(network, name) * thousandths // 1000, smallest)
+        scaled[name] = max(width // step, -(-smallest // step)) * step
     return replace(network, **scaled)
 
 
 def _parameters_of(network: NetConfig) -> int:
-    return count_parameters(CIFAR10Net(network))
+    with torch.device("meta"):  # shapes only: nothing is drawn
+        return count_parameters(CIFAR10Net(network))

@@ -143,8 +143,11 @@ def one_hot(labels: Tensor, classes: int, smoothing: float = 0.0) -> Tensor:
     """Target probabilities (N, classes) from labels (N,).
 
     Label smoothing (Szegedy et al. 2016, section 7) gives the true class 1 - smoothing
-    and spreads the rest evenly over all classes, the true one included.
+    and spreads the rest evenly over all classes, the true one included. Raises
+    ValueError unless 0 <= smoothing < 1.
     """
+    if not 0 <= smoothing < 1:
+        raise ValueError(f"smoothing must be in [0, 1), not {smoothing}")
     hot = F.one_hot(labels, classes).float()  # (N, classes)
     return hot * (1 - smoothing) + smoothing / classes
 

@@ -155,12 +155,17 @@ class GatedUnit(nn.Module):
 
 
 def make_unit(kind: str, channels: int, dilation: int = 1, residual: bool = True):
-    """A layer that keeps a map's shape: "separable", "dense" or "gated"."""
+    """A layer that keeps a map's shape: "separable", "dense" or "gated".
+
+    Raises ValueError for another kind.
+    """
     if kind == "gated":
         return GatedUnit(channels, dilation, residual)
     if kind == "dense":
         return DenseConv(channels, dilation, residual)
-    return DepthwiseSeparableConv(channels, channels, dilation, residual=residual)
+    if kind == "separable":
+        return DepthwiseSeparableConv(channels, channels, dilation, residual=residual)
+    raise ValueError(f'kind must be "separable", "dense" or "gated", not {kind!r}')
 
 
 class DilatedBlock(nn.Module):

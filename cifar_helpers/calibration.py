@@ -18,15 +18,16 @@ from cifar_helpers.model import whole_number
 class Claims:
     """How sure somebody was of N answers, and which of them were right.
 
-    Raises ValueError for confidences outside 0 … 1, for different lengths, for none.
+    Raises ValueError for confidences outside 0 … 1, for answers that are neither right
+    nor wrong, for different lengths, for none.
     """
 
     confidence: Tensor  # (N,) fractions
-    correct: Tensor  # (N,) bool
+    correct: Tensor  # (N,) bool, given as such or as 0 and 1
 
     def __post_init__(self) -> None:
         confidence = torch.as_tensor(self.confidence, dtype=torch.float64)
-        correct = torch.as_tensor(self.correct, dtype=torch.bool)
+        correct = torch.as_tensor(self.correct)
         if confidence.ndim != 1 or confidence.shape != correct.shape:
             raise ValueError(
                 "give one confidence and one True or False per answer, got "
@@ -36,8 +37,10 @@ class Claims:
             raise ValueError("got no claims: pass at least one")
         if not ((confidence >= 0) & (confidence <= 1)).all():
             raise ValueError("a confidence is a fraction between 0 and 1, not per cent")
+        if not ((correct == 0) | (correct == 1)).all():
+            raise ValueError("give True or False per answer: was it right?")
         object.__setattr__(self, "confidence", confidence)
-        object.__setattr__(self, "correct", correct)
+        object.__setattr__(self, "correct", correct.bool())
 
     def __len__(self) -> int:
         return len(self.confidence)

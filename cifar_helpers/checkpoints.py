@@ -106,19 +106,12 @@ def locked(path: Path):
     if another run has the lock.
     """
     lock = path.with_name(path.name + ".lock")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = open(lock, "w")  # noqa: SIM115 (closed by the `with` below)
-    except OSError as error:
-        raise CheckpointNotSaved(
-            f"nothing can be written to {path.parent} ({error.strerror or error}): "
-            "name a folder that exists or can be made, and that is yours to write to"
-        ) from error
+    for tries_left in reversed(range(9)):  # some disks number their files anew
+        file = _open(lock)
+        if _is_at(lock, file) or not tries_left:
+            break
+        file.close()  # the run that had the lock removed this file meanwhile
     with file:
-        if not _take(file):
-            raise ValueError(
-                f"another run is writing to {path}: wait for it, or name another folder"
-            )
         try:
             yield
         finally:
@@ -130,6 +123,32 @@ def locked(path: Path):
     if not fcntl:  # Windows removes no open file, so not that of another run either
         with suppress(OSError):
             lock.unlink(missing_ok=True)
+
+
+def _open(lock: Path):
+    """The lock's file, open and locked; errors as in `locked`."""
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        file = open(lock, "w")  # noqa: SIM115 (the caller closes it)
+    except OSError as error:
+        raise CheckpointNotSaved(
+            f"nothing can be written to {lock.parent} ({error.strerror or error}): "
+            "name a folder that exists or can be made, and that is yours to write to"
+        ) from error
+    if not _take(file):
+        file.close()
+        raise ValueError(
+            f"another run is writing to {lock.with_suffix('')}: wait for it, or name "
+            "another folder"
+        )
+    return file
+
+
+def _is_at(path: Path, file) -> bool:
+    """Whether an open file still lies there (Windows removes none that is open)."""
+    with suppress(FileNotFoundError):
+        return not fcntl or os.path.samestat(os.fstat(file.fileno()), path.stat())
+    return False
 
 
 def _take(file) -> bool:

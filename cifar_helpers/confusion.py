@@ -11,12 +11,16 @@ import numpy as np
 from cifar_helpers.intervals import holm, toss
 
 
-def to_counts(matrix) -> np.ndarray:
-    """A matrix of counts, (..., K, K) int64, checked; ValueError if it is none."""
+def to_counts(matrix, stacked: bool = False) -> np.ndarray:
+    """A matrix of counts, (K, K) int64, checked; ValueError if it is none.
+
+    With `stacked`, several may lie behind each other: (..., K, K).
+    """
     counts = np.asarray(matrix)
-    if counts.ndim < 2 or counts.shape[-1] != counts.shape[-2] or counts.size == 0:
+    fits = counts.ndim >= 2 if stacked else counts.ndim == 2
+    if not fits or counts.shape[-1] != counts.shape[-2] or counts.size == 0:
         raise ValueError(f"the matrix must be (K, K), got shape {counts.shape}")
-    if counts.dtype.kind not in "iu" and (counts != np.round(counts)).any():
+    if not (np.isfinite(counts) & (counts == np.round(counts))).all():
         raise ValueError("the matrix must hold counts: whole numbers of images")
     if (counts < 0).any():
         raise ValueError("the matrix must hold counts, none below 0")
@@ -31,10 +35,12 @@ def measures(matrix) -> dict[str, np.ndarray]:
     recall); `macro_precision_percent` and `macro_f1_percent` average alike;
     `weighted_f1_percent` weighs each class by its images. `kappa` (Cohen 1960) and
     `mcc` (Matthews 1975; for K classes Gorodkin 2004) are 1 for no mistake and 0 for
-    answers that do not depend on the image. NaN where a class's recall or precision is
-    0 / 0, as without images of it.
+    answers that do not depend on the image. 0 / 0 is NaN: a mean of recalls if a class
+    has no images, of precisions if it is never called, of F1 if both; `kappa` if all
+    images and answers are of one class, `mcc` if all images or all answers are. Classes
+    without images have no weight in `weighted_f1_percent`.
     """
-    counts = to_counts(matrix).astype(float)  # (..., K, K)
+    counts = to_counts(matrix, stacked=True).astype(float)  # (..., K, K)
     right = np.diagonal(counts, axis1=-2, axis2=-1)  # (..., K)
     there, called = counts.sum(-1), counts.sum(-2)  # (..., K)
     total = there.sum(-1)  # (...)
@@ -51,7 +57,7 @@ def measures(matrix) -> dict[str, np.ndarray]:
             "balanced_accuracy_percent": 100 * recall.mean(-1),
             "macro_precision_percent": 100 * precision.mean(-1),
             "macro_f1_percent": 100 * f1.mean(-1),
-            "weighted_f1_percent": 100 * (f1 * there).sum(-1) / total,
+            "weighted_f1_percent": 100 * np.nansum(f1 * there, -1) / total,
             "kappa": (hits - chance) / (1 - chance),
             "mcc": (hits - chance) / np.sqrt(spread),
         }
@@ -152,8 +158,12 @@ def difference(labels, first, second, classes: int) -> Difference:
     j. Cells without such an image have p = 1 and are no comparison.
     """
     labels, first, second = (np.asarray(a) for a in (labels, first, second))
-    if not len(labels) == len(first) == len(second) or not len(labels):
+    if not labels.shape == first.shape == second.shape or not labels.size:
         raise ValueError("give labels and two predictions for the same images")
+    for answers in (labels, first, second):
+        below = answers.dtype.kind in "iu" and (answers < classes).all()
+        if answers.ndim != 1 or not below or (answers < 0).any():
+            raise ValueError(f"give (N,) whole numbers from 0 to {classes - 1}")
     shape = (classes, classes)
     gained, lost = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
     differ = first != second

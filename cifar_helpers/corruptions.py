@@ -1,10 +1,12 @@
 """Pictures made worse in ways that no training image was, by severity.
 
 Every function takes uint8 images (N, 3, H, W) and a strength, and returns new ones;
-`corrupted` calls one by its name. `SEVERITIES` has five strengths for each, those of
-CIFAR-10-C (Hendrycks & Dietterich 2019, "Benchmarking Neural Network Robustness to
-Common Corruptions and Perturbations", arXiv:1903.12261; constants of its script for
-CIFAR-10).
+`corrupted` calls one by its name. They raise TypeError for another dtype, ValueError
+for another shape, no image, or a strength out of range. `SEVERITIES` has five strengths
+for each, those of CIFAR-10-C (Hendrycks & Dietterich 2019, "Benchmarking Neural Network
+Robustness to Common Corruptions and Perturbations", arXiv:1903.12261; constants of its
+script for CIFAR-10). Its brightness shifts the value of HSV, so results with
+`brightness` are not comparable with published ones.
 """
 
 import io
@@ -19,7 +21,7 @@ def gaussian_noise(
     images: Tensor, std: float, generator: torch.Generator | None = None
 ) -> Tensor:
     """Add to every value a normal draw; `std` in units of the full range, 0 to 1."""
-    _check(images, std)
+    _check(images, "std", std, 0, 1)
     draw = torch.randn(images.shape, generator=generator, device=images.device)
     return _to_bytes(images + 255 * std * draw)
 
@@ -27,9 +29,10 @@ def gaussian_noise(
 def gaussian_blur(images: Tensor, sigma: float) -> Tensor:
     """Blur with a normal kernel of standard deviation `sigma` pixels, cut off at 3.
 
-    Beyond the border the image goes on as its mirror image.
+    Beyond the border the image goes on as its mirror image, which must be as large:
+    `sigma` is at most a third of H and W, less one pixel.
     """
-    _check(images, sigma)
+    _check(images, "sigma", sigma, 0, (min(images.shape[-2:]) - 1) / 3)
     if sigma == 0:
         return images.clone()
     reach = max(1, round(3 * sigma))  # pixels to each side
@@ -45,22 +48,22 @@ def gaussian_blur(images: Tensor, sigma: float) -> Tensor:
 
 def low_contrast(images: Tensor, factor: float) -> Tensor:
     """Pull each image towards its mean, channel by channel: 1 keeps it, 0 is flat."""
-    _check(images, factor)
+    _check(images, "factor", factor, 0, 1)
     mean = images.float().mean(dim=(2, 3), keepdim=True)  # (N, 3, 1, 1)
     return _to_bytes(mean + factor * (images - mean))
 
 
 def brightness(images: Tensor, shift: float) -> Tensor:
-    """Add `shift`, in units of the full range, to every value."""
-    _check(images, abs(shift))
-    return _to_bytes(images + 255 * shift)
+    """Add `shift`, in units of the full range, -1 to 1, to every value."""
+    _check(images, "shift", shift, -1, 1)
+    return _to_bytes(images.float() + 255 * shift)
 
 
 def jpeg(images: Tensor, quality: int) -> Tensor:
     """Store each image as a JPEG of `quality` 1 to 100 and read it again."""
     from PIL import Image
 
-    _check(images, quality)
+    _check(images, "quality", quality, 1, 100)
     stored = []
     for image in images.permute(0, 2, 3, 1).cpu().numpy():  # (H, W, 3)
         file = io.BytesIO()
@@ -92,7 +95,7 @@ def corrupted(images: Tensor, name: str, severity: int, seed: int = 0) -> Tensor
     """
     if name not in NAMES:
         raise ValueError(f"corruption must be one of {list(NAMES)}, got {name!r}")
-    if severity not in range(1, 6):
+    if severity not in range(1, 6) or isinstance(severity, float):
         raise ValueError(f"severity must be a whole number 1 to 5, got {severity!r}")
     corruption = NAMES[name]
     strength = SEVERITIES[corruption][severity - 1]
@@ -106,10 +109,12 @@ def _to_bytes(values: Tensor) -> Tensor:
     return values.round().clamp(0, 255).to(torch.uint8)
 
 
-def _check(images: Tensor, strength: float) -> None:
+def _check(images: Tensor, name: str, strength: float, least, most) -> None:
     if not isinstance(images, Tensor) or images.dtype != torch.uint8:
         raise TypeError("a corruption takes uint8 images: spoil before normalizing")
-    if images.ndim != 4 or images.shape[1] != 3:
-        raise ValueError(f"images must be (N, 3, H, W), not {tuple(images.shape)}")
-    if not strength >= 0:
-        raise ValueError(f"the strength must not be negative: {strength}")
+    if images.ndim != 4 or images.shape[1] != 3 or len(images) == 0:
+        raise ValueError(
+            f"images must be (N, 3, H, W), at least one, not {tuple(images.shape)}"
+        )
+    if not least <= strength <= most:
+        raise ValueError(f"{name} must be in {least:g} … {most:g}, not {strength}")

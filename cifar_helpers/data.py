@@ -74,7 +74,8 @@ class LabelledImages:
         """The chosen images, copied: positions (N,), a slice, or a mask of booleans.
 
         Raises `IndexError` for a position outside 0..len-1, `TypeError` for anything
-        that is neither positions nor a mask, `ValueError` for a mask of another length.
+        that is neither positions nor a mask, `ValueError` for positions that are not
+        one after another (N,) and for a mask of another length.
         """
         positions = _positions(index, len(self)).to(self.labels.device)
         return self._unchecked(

@@ -193,8 +193,8 @@ def per_class_report(predictions: Predictions) -> dict[str, dict[str, float]]:
 
     Each value holds `precision_percent` (of what was called so, how much is right),
     `recall_percent` (of what is so, how much was found), `f1_percent` (their
-    harmonic mean) and `support` (number of images). NaN where nothing was called so,
-    or where there is no image of the class.
+    harmonic mean) and `support` (number of images). Precision is NaN where nothing was
+    called so, recall where there is no image of the class, F1 where both.
     """
     from sklearn.metrics import precision_recall_fscore_support
 

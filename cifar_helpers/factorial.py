@@ -94,13 +94,16 @@ def fit_effects(
     reached; `blocks` (runs,), such as seeds, take a common shift of their runs out.
     `interactions` None: where the runs suffice for them and leave `LEAST_FREEDOM`
     over. What the fit leaves over is the error: chance and interactions of three and
-    more. Raises ValueError if the runs cannot tell the effects apart, or leave nothing.
+    more. Raises ValueError if the runs cannot tell the effects apart, or leave nothing,
+    or if one reached no finite number.
     """
     on, values = np.asarray(on, dtype=float), np.asarray(values, dtype=float)
     if on.shape != (len(values), len(names)) or not np.isin(on, (0, 1)).all():
         raise ValueError(
             f"on must be 0 or 1, of shape ({len(values)}, {len(names)}), got {on.shape}"
         )
+    if not np.isfinite(values).all():
+        raise ValueError("every run needs a finite value")
     least = LEAST_FREEDOM if interactions is None else 1
     orders = {None: ((2, least), (1, 1)), True: ((2, 1),), False: ((1, 1),)}
     for order, enough in orders[interactions]:
@@ -171,8 +174,8 @@ def _effects(family, coefficients, covariance, freedom: int) -> tuple[Effect, ..
 
 def _tested(names, points, errors, freedom: int) -> list[Effect]:
     """Effects with t intervals and Holm's correction, from their standard errors."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        t = np.nan_to_num(np.abs(points / errors), posinf=np.inf)
+    t = np.where(points == 0, 0.0, np.inf)  # without any error
+    np.divide(np.abs(points), errors, out=t, where=errors > 0)
     p = 2 * stats.t.sf(t, freedom)
     halves = t_quantile(freedom) * errors
     rows = zip(names, points, halves, p, holm(p), strict=True)
@@ -185,7 +188,7 @@ def compare(groups: Mapping[str, Sequence[float]], reference: str) -> list[Effec
     One spread, from all groups together, makes the 95 % intervals (Student's t, as in
     Dunnett 1955, without his correction for their number); verdicts follow Holm's. In
     the order of `groups`, which are lists of what the runs reached. Raises KeyError
-    without the reference, ValueError unless some group has two runs.
+    without the reference, ValueError unless some group has two runs and all are finite.
     """
     first = groups[reference]
     spread, freedom = pooled_spread(list(groups.values()))

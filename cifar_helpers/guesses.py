@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from numbers import Real
 from pathlib import Path
 
-from cifar_helpers.download import cache_folder
+from cifar_helpers.download import CacheFolderError, cache_folder
 
 
 @dataclass(frozen=True)
@@ -133,11 +133,12 @@ def kept() -> list[dict]:
     """All kept guesses, one dict each: key, question, yours, sure, measured, hit."""
     try:
         records = json.loads(guesses_file().read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, CacheFolderError):
         return []  # no file yet, or a damaged one
-    if not isinstance(records, dict):
-        return []
-    return [records[key] for key in sorted(records)]
+    found = records.values() if isinstance(records, dict) else ()
+    entries = {"key", "question", "yours", "sure", "measured", "hit"}
+    whole = [r for r in found if isinstance(r, dict) and entries <= r.keys()]
+    return sorted(whole, key=lambda record: record["key"])
 
 
 def guesses_file() -> Path:
@@ -150,13 +151,13 @@ def _keep(asked: Guess, measured, hit: bool) -> bool:
     """Write the record under its key, over an older one; whether that was possible."""
     records = {record["key"]: record for record in kept()}
     records[asked.key] = {**asdict(asked), "measured": measured, "hit": hit}
-    path = guesses_file()
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}")
     try:
+        path = guesses_file()
+        unfinished = path.with_name(f"{path.name}.{os.getpid()}")
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished.write_text(json.dumps(records, indent=1), encoding="utf-8")
         unfinished.replace(path)
-    except OSError:
+    except (OSError, CacheFolderError):
         return False
     return True
 

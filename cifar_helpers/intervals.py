@@ -4,7 +4,7 @@ One accuracy: `wilson_interval`. Two networks judged on the same images:
 `paired_interval` for the difference, `mcnemar` for the test. Several tests at once:
 `holm`. Runs with different seeds:
 `mean_interval`, `welch_interval`, `pooled_intervals`; these take the runs' results as a
-sample from a normal distribution.
+sample from a normal distribution, and raise ValueError unless all are finite numbers.
 """
 
 import math
@@ -43,10 +43,10 @@ def paired_interval(first, second) -> tuple[float, float, float]:
     """Accuracy of `first` minus that of `second`, and its interval, in points.
 
     Both say for the same N images which are right: (N,) of bool or of 0 and 1. Returns
-    (difference, low, high). Only images on which the two disagree tell them apart, so
-    the interval is narrower than that of two independent accuracies. Source: Bonett &
-    Price 2012, "Adjusted Wald Confidence Interval for a Difference of Binomial
-    Proportions Based on Paired Data".
+    (difference, low, high), cut off at -100 and 100. Only images on which the two
+    disagree tell them apart, so the interval is narrower than that of two independent
+    accuracies. Source: Bonett & Price 2012, "Adjusted Wald Confidence Interval for a
+    Difference of Binomial Proportions Based on Paired Data".
     """
     images, only_first, only_second = _disagreements(first, second)
     gained, lost = (only_first + 1) / (images + 2), (only_second + 1) / (images + 2)
@@ -54,7 +54,8 @@ def paired_interval(first, second) -> tuple[float, float, float]:
     error = math.sqrt((gained + lost - centre**2) / (images + 2))
     half = 1.96 * error
     difference = (only_first - only_second) / images
-    return 100 * difference, 100 * (centre - half), 100 * (centre + half)
+    low, high = max(-1.0, centre - half), min(1.0, centre + half)
+    return 100 * difference, 100 * low, 100 * high
 
 
 def mcnemar(first, second) -> float:
@@ -124,8 +125,19 @@ def t_quantile(freedom: float, level: float = 0.95) -> float:
     return float(stats.t.ppf((1 + level) / 2, freedom))
 
 
+def _as_runs(values, least: int = 2) -> list[float]:
+    """What runs reached, as floats: `statistics` cuts the mean of NumPy's integers."""
+    runs = np.asarray(values, dtype=float)
+    if runs.ndim != 1 or len(runs) < least or not np.isfinite(runs).all():
+        raise ValueError(
+            f"need a finite number for each of {least} runs or more, got {values}"
+        )
+    return runs.tolist()
+
+
 def mean_interval(values: Sequence[float]) -> tuple[float, float]:
     """Mean of two or more runs, and half the width of its 95 % interval."""
+    values = _as_runs(values)
     error = math.sqrt(variance(values) / len(values))
     return mean(values), t_quantile(len(values) - 1) * error
 
@@ -135,9 +147,11 @@ def welch_interval(
 ) -> tuple[float, float]:
     """Mean of `first` minus mean of `second`, and half its 95 % interval's width.
 
-    The two may differ in spread and in number of runs (Welch 1947, "The Generalization
-    of 'Student's' Problem when Several Different Population Variances are Involved").
+    Both are two runs or more, and may differ in spread and in number (Welch 1947, "The
+    Generalization of 'Student's' Problem when Several Different Population Variances
+    are Involved").
     """
+    first, second = _as_runs(first), _as_runs(second)
     parts = [variance(runs) / len(runs) for runs in (first, second)]
     if sum(parts) == 0:
         return mean(first) - mean(second), 0.0
@@ -156,6 +170,7 @@ def pooled_spread(groups: Sequence[Sequence[float]]) -> tuple[float, int]:
     freedom = sum(len(runs) - 1 for runs in groups)
     if freedom < 1 or not all(map(len, groups)):
         raise ValueError("every group needs a run, and one of them needs two")
+    groups = [_as_runs(runs, 1) for runs in groups]
     several = [runs for runs in groups if len(runs) > 1]
     squares = sum((len(runs) - 1) * variance(runs) for runs in several)
     return math.sqrt(squares / freedom), freedom
@@ -169,8 +184,7 @@ def pooled_intervals(
     Two runs alone tell next to nothing about their spread; the groups together do, if
     it is the same in all of them. Also returns the common standard deviation.
     """
-    if not all(len(runs) > 1 for runs in groups):
-        raise ValueError("every group needs two runs or more")
+    groups = [_as_runs(runs) for runs in groups]
     spread, freedom = pooled_spread(groups)
     quantile = t_quantile(freedom)
     intervals = [(mean(g), quantile * spread / math.sqrt(len(g))) for g in groups]

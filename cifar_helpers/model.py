@@ -443,7 +443,7 @@ def _multiply_adds_by_module(model: nn.Module, size: int) -> dict[str, int]:
     The count runs on a copy on the `meta` device, where tensors have shapes but no
     values; there attention is not fused into one operation that the counter misses.
     """
-    copied = copy.deepcopy(model).to("meta").eval()
+    copied = copy.deepcopy(model).to("meta", torch.float32).eval()
     image = torch.empty(1, 3, size, size, device="meta")
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)

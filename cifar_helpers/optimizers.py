@@ -23,18 +23,15 @@ class Muon(torch.optim.Optimizer):
     momentum instead; their decay is added to the gradient, as in `torch.optim.SGD`.
     `torch.optim.Muon` takes matrices only, and computes in bfloat16, which many CPUs
     lack. The first dimension of a parameter gives the rows, all others the columns.
+    Raises ValueError for numbers below 0.
     """
 
     def __init__(self, params, lr, momentum=0.9, weight_decay=0.0, orthogonal=True):
-        super().__init__(
-            params,
-            {
-                "lr": lr,
-                "momentum": momentum,
-                "weight_decay": weight_decay,
-                "orthogonal": orthogonal,
-            },
-        )
+        numbers = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
+        for name, value in numbers.items():
+            if not value >= 0:
+                raise ValueError(f"{name} must not be below 0, got {value}")
+        super().__init__(params, numbers | {"orthogonal": orthogonal})
 
     @torch.no_grad()
     def step(self, closure=None):

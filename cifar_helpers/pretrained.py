@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from cifar_helpers import runtime
+from cifar_helpers.download import FULL_SHA256
 from cifar_helpers.model import (
     CIFAR10Net,
     NetConfig,
@@ -28,6 +29,24 @@ from cifar_helpers.model import (
 def as_json(value):
     """Tuples become lists, as they do in a file."""
     return json.loads(json.dumps(value))
+
+
+def card_of(
+    recipe, history: list[dict], source: str, training_images: int, machine: dict
+) -> dict:
+    """What a card says about a run but for its network and accuracy.
+
+    `source` is that of the data, `machine` from `runtime.describe_machine`.
+    """
+    card = {
+        "recipe": asdict(recipe),
+        "seed": recipe.seed,
+        "data": source,
+        "training_images": training_images,
+        **machine,
+        "train_seconds": round(sum(row["seconds"] for row in history), 1),
+    }
+    return card | ({"data_sha256": FULL_SHA256} if source == "full" else {})
 
 
 def save_run(folder, name: str, model: CIFAR10Net, history: list[dict], card: dict):

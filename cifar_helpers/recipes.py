@@ -224,10 +224,11 @@ def initialize(model, recipe: Recipe, images: Tensor | None = None):
 def with_batches_of(recipe: Recipe, batch_size: int) -> Recipe:
     """The same recipe in larger or smaller batches: to fill a GPU, or fit its memory.
 
-    A step over k times as many images may be longer: SGD's and AdamW's rates grow by k
-    (Goyal et al. 2017, section 2.1), Muon's, whose steps all have about the same
-    length, by the root of k. Decay (rate x decay, over an epoch) and the span of the
-    moving average (in epochs) stay as they are. A rule to begin with, not a law.
+    A step over k times as many images may be longer: the rates of SGD and AdamW grow by
+    k (Goyal et al. 2017, section 2.1), those of a recipe for Muon, whose steps all have
+    about the same length, by the root of k (`sgd_learning_rate`, too, so that both keep
+    their ratio). Decay (rate x decay, over an epoch) and the span of the moving average
+    (in epochs) stay as they are. A rule to begin with, not a law.
     """
     k = batch_size / recipe.batch_size
     longer = k**0.5 if recipe.optimizer == "muon" else k
@@ -249,21 +250,14 @@ def affordable(
 
     `speed` gives the images per second of a recipe on this machine (measured). Where
     the whole run fits, nothing is changed. Else at least five epochs are trained, over
-    as many images as fit; in less than a quarter of the time with smaller batches, so
-    that the few images make for more steps, and smaller rates (SGD's in proportion,
-    Muon's, whose steps all have about the same length, by the square root). The moving
-    average never remembers more than an eighth of the run.
+    as many images as fit, but not fewer than ten batches, even if these take longer. In
+    less than a quarter of the time it is `with_batches_of` 32, so that the few images
+    make for more steps. The moving average never remembers more than an eighth of the
+    run.
     """
     time_fraction = seconds * speed(recipe) / (recipe.epochs * images)
-    if time_fraction < 0.25:
-        ratio = min(32, recipe.batch_size) / recipe.batch_size
-        power = 0.5 if recipe.optimizer == "muon" else 1.0
-        recipe = replace(
-            recipe,
-            batch_size=min(32, recipe.batch_size),
-            learning_rate=recipe.learning_rate * ratio**power,
-            sgd_learning_rate=recipe.sgd_learning_rate * ratio,
-        )
+    if time_fraction < 0.25 and recipe.batch_size > 32:
+        recipe = with_batches_of(recipe, 32)
     if time_fraction < 1:
         within = speed(recipe) * seconds  # images, repeated ones included
         epochs = max(5, int(within / images))

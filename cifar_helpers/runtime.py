@@ -7,6 +7,7 @@ import platform
 import random
 import shutil
 import statistics
+import subprocess
 import time
 from importlib import metadata
 from pathlib import Path
@@ -149,4 +150,8 @@ def _cpu_name() -> str:
             line.split(":")[1].strip() for line in lines if "model name" in line
         )
     except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+        known = ""
+        if platform.system() == "Darwin":  # where `processor` says "arm"
+            command = ["sysctl", "-n", "machdep.cpu.brand_string"]
+            known = subprocess.run(command, capture_output=True, text=True).stdout
+        return known.strip() or platform.processor() or platform.machine()

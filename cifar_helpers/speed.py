@@ -69,7 +69,7 @@ def _speed(trainer: Trainer, data: LabelledImages, seconds: float) -> float:
     size = trainer.recipe.batch_size
     passes = (Batches(data, size, shuffle=True) for _ in itertools.count())
     batches = itertools.chain.from_iterable(passes)
-    trainer.model.train()
+    trainer.train_mode()
     for images, labels in itertools.islice(batches, 2):
         trainer.train_step(images, labels)
     runtime.synchronize(trainer.device)

@@ -11,7 +11,7 @@ import contextlib
 import json
 import math
 import time
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 
@@ -30,11 +30,11 @@ from cifar_helpers.data import (
     normalize,
     split,
 )
-from cifar_helpers.download import FULL_SHA256, DataUnavailable
+from cifar_helpers.download import CacheFolderError, DataUnavailable
 from cifar_helpers.evaluation import check_log_probabilities, evaluate
 from cifar_helpers.model import predict
 from cifar_helpers.optimizers import make_optimizer, warmup_cosine
-from cifar_helpers.pretrained import save_run
+from cifar_helpers.pretrained import card_of, save_run
 from cifar_helpers.recipes import PRESETS, Recipe, make_model
 
 CHECK_EVERY = 50  # steps between looks at the losses: each look makes a GPU wait
@@ -202,6 +202,7 @@ class Trainer:
             "scaler": self.scaler.state_dict(),  # empty unless float16
             "generator": self.generator.get_state(),
             "torch_generator": torch.get_rng_state(),  # dropout draws from it, or from
+            # this one; from MPS's own there, which is not kept
             "cuda_generator": torch.cuda.get_rng_state(self.device) if cuda else None,
             "image_losses": self.image_losses,
             "step": self.step,
@@ -420,8 +421,11 @@ def train_preset(
     trained on and the test set is looked at, once, when the run is finished.
     `source` is that of `load_cifar10`: by default never the bundled sample.
     `changes` replace entries of the preset's Recipe. A run that is stopped raises
-    KeyboardInterrupt and leaves its checkpoint; the same call goes on.
+    KeyboardInterrupt and leaves its checkpoint; the same call goes on. Raises
+    ValueError for an unknown name.
     """
+    if name not in PRESETS:
+        raise ValueError(f"there is no preset {name!r}; take one of {sorted(PRESETS)}")
     network, recipe = PRESETS[name]
     recipe = replace(recipe, **changes)
     device = runtime.pick_device(device)
@@ -444,21 +448,13 @@ def train_preset(
     )
     if history.interrupted:
         raise KeyboardInterrupt
-    card = {
-        "recipe": asdict(recipe),
-        "seed": recipe.seed,
-        "data": data.source,
-        "training_images": len(training),
-        **runtime.describe_machine(device),
-        "train_seconds": round(sum(row["seconds"] for row in history), 1),
-    }
+    machine = runtime.describe_machine(device)
+    card = card_of(recipe, history, data.source, len(training), machine)
     if validation:
         card["validation_accuracy_percent"] = history[-1]["validation_accuracy_percent"]
     else:
         judged = evaluate(model, data.test)
         card["test_accuracy_percent"] = judged["accuracy_percent"]
-    if data.source == "full":
-        card["data_sha256"] = FULL_SHA256
     return save_run(out, name, model.cpu(), history, card)
 
 
@@ -486,11 +482,12 @@ def main(arguments: list[str] | None = None) -> None:
             **how,
         )
     options = vars(parser.parse_args(arguments))
+    expected = (ValueError, OSError, LossNotFinite, DataUnavailable, CacheFolderError)
     try:
         card = train_preset(options.pop("preset"), **options)
     except KeyboardInterrupt:
         parser.exit(130, "Run the same command again to go on.\n")
-    except (ValueError, OSError, LossNotFinite, DataUnavailable) as error:
+    except expected as error:
         parser.exit(1, f"{type(error).__name__}: {error}\n")
     print(json.dumps(card, indent=2))
 

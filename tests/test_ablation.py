@@ -87,9 +87,33 @@ def test_freed_parameters_are_spent_on_width(name):
     assert network.without == ablated([name]).without
 
 
+@pytest.mark.parametrize(
+    ("preset", "parameters"),
+    [("champion", 150_000), ("champion", 400_000), ("cpu", 20_000_000)],
+)
+def test_widened_networks_are_the_largest_that_keep_within(preset, parameters):
+    """A little more of any factor does not: groups and gated units stay whole."""
+    network, before = PRESETS[preset][0], torch.get_rng_state()
+    found = widened(network, parameters)
+    assert torch.equal(torch.get_rng_state(), before), "nothing was drawn"
+    step = 8 if preset == "champion" else 1
+    assert CIFAR10Net(found)(torch.zeros(1, 3, 32, 32)).shape == (1, 10)
+    assert 0.8 * parameters < count_parameters(CIFAR10Net(found)) <= parameters
+    factor = found.out_channels / network.out_channels
+    for name in ("channels", "deep_channels", "hidden_channels"):
+        whole = getattr(network, name) * factor // step * step
+        assert getattr(found, name) in (whole, whole + step) and whole >= 32
+    larger = replace(found, channels=found.channels + step)
+    larger = replace(larger, deep_channels=found.deep_channels + step)
+    larger = replace(larger, hidden_channels=found.hidden_channels + step)
+    assert count_parameters(CIFAR10Net(larger)) > parameters
+
+
 def test_no_width_is_small_enough():
     with pytest.raises(ValueError, match="no width leaves 1 parameters"):
         widened(NetConfig(), 1)
+    with pytest.raises(ValueError, match="no width leaves 1000 parameters"):
+        widened(PRESETS["champion"][0], 1_000)
 
 
 @pytest.mark.parametrize("name", DESIGNS)

@@ -336,3 +336,9 @@ def test_every_augmentation_runs_on_a_gpu():
         floats, torch.eye(200, device="cuda"), 0.4, generator
     )
     assert blended.device == targets.device == images.device
+
+
+@pytest.mark.parametrize("smoothing", [-0.1, 1.0, 2.0, float("nan")])
+def test_smoothing_is_a_part_of_the_whole(smoothing):
+    with pytest.raises(ValueError, match="smoothing must be in"):
+        augment.one_hot(torch.tensor([1]), 10, smoothing)

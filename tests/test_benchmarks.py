@@ -206,6 +206,13 @@ def test_finished_runs_join_the_stepwise_ablation_by_their_cards(tmp_path):
     assert row["validation_accuracy_percent"] == "" and row["network"] == "{}"
 
 
+def test_threads_of_a_finished_run_are_those_beside_its_hardware(tmp_path):
+    card = load_card("champion")
+    assert card["hardware"] == "AMD EPYC, 1 thread, bfloat16" and card["cores"] == 2
+    path = str(runtime.WEIGHTS / "champion.json")
+    assert stepwise.row_of_card(path)["threads"] == "1"
+
+
 @pytest.mark.slow
 def test_long_runs_give_a_row_each(tmp_path, monkeypatch):
     """One epoch of the sample, instead of the full data for ten minutes."""
@@ -503,12 +510,6 @@ def test_a_run_goes_on_where_it_was_cut_off(run, tmp_path):
         assert torch.equal(value, resumed[0][name]), name
 
 
-def test_a_rehearsal_does_not_write_into_the_results():
-    for options in (["--target", "20"], ["--images", "64"], ["--source", "sample"]):
-        with pytest.raises(SystemExit):
-            faster.main(options)
-
-
 # ---- narrower gated networks ---------------------------------------------------------
 
 
@@ -542,8 +543,8 @@ def test_gated_candidates_are_trained_once(tmp_path, capsys, monkeypatch):
     assert (row["candidate"], row["training_images"]) == ("48 channels", "64")
     assert row["validation_images"] == "400" and row["threads"] == "1"
     assert int(row["parameters"]) == 100_432
-    rate = 64 / float(row["train_seconds"])
-    assert float(row["images_per_second"]) == pytest.approx(rate, rel=0.3)
+    seconds = 64 / float(row["images_per_second"])
+    assert float(row["train_seconds"]) == pytest.approx(seconds, abs=0.051)
     assert "in gated.csv already" in capsys.readouterr().out
     monkeypatch.setattr(gated, "measure_speed", lambda *_: 300.0)
     gated.main([*command, "--speeds"])

@@ -17,6 +17,7 @@ from cifar_helpers.blocks import (
     GatedUnit,
     GlobalAveragePool,
     InitialConvBlock,
+    make_unit,
 )
 
 
@@ -520,3 +521,8 @@ def test_memory_format_does_not_change_the_values(name):
     block.to(memory_format=torch.channels_last)
     inputs = [x.contiguous(memory_format=torch.channels_last) for x in inputs]
     torch.testing.assert_close(block(*inputs), expected)
+
+
+def test_an_unknown_kind_of_unit_is_refused():
+    with pytest.raises(ValueError, match="not 'dens'"):
+        make_unit("dens", 8)

@@ -91,9 +91,7 @@ def test_adaptive_bins_hold_equally_many(predictions, bins):
 
 
 def test_more_adaptive_bins_than_answers_leaves_some_empty():
-    result = calibration.calibration(
-        Claims([0.5, 0.9], [True, False]), 4, adaptive=True
-    )
+    result = calibration.calibration(Claims([0.5, 0.9], [1, 0]), 4, adaptive=True)
     assert result.count.tolist() == [1, 1, 0, 0]
     error = 100 * (0.5 + 0.9) / 2
     assert result.expected_calibration_error_percent == pytest.approx(error)
@@ -214,3 +212,9 @@ def test_auroc_at_the_ends():
         calibration.auroc([1], [1, 2])
     with pytest.raises(ValueError, match="NaN"):
         calibration.auroc([1, np.nan], [1, 2])
+
+
+@pytest.mark.parametrize("correct", [[3, 0], [0.5, 1.0], [-1, 1]])
+def test_an_answer_is_right_or_wrong(correct):
+    with pytest.raises(ValueError, match="True or False per answer"):
+        Claims([0.5, 0.6], correct)

@@ -166,3 +166,22 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     refused = pytest.raises(checkpoints.CheckpointNotSaved, match="nothing can be")
     with refused, blocked:
         pass
+
+
+@pytest.mark.skipif(not checkpoints.fcntl, reason="no open file is removed on Windows")
+def test_a_lock_that_was_removed_meanwhile_is_taken_anew(tmp_path, monkeypatch):
+    """Between opening and locking, the run that had it ends, and removes its file."""
+    path, take = tmp_path / "run.checkpoint", checkpoints._take
+    removed = []
+
+    def late(file):
+        if not removed:
+            removed.append(path.with_name("run.checkpoint.lock").unlink())
+        return take(file)
+
+    monkeypatch.setattr(checkpoints, "_take", late)
+    with checkpoints.locked(path):
+        second = checkpoints.locked(path)
+        with pytest.raises(ValueError, match="another run is writing"), second:
+            pass
+    assert list(tmp_path.iterdir()) == []

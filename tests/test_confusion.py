@@ -76,6 +76,8 @@ def test_measures_at_the_ends():
         (np.ones((0, 0), int), "got shape"),
         (np.eye(2) / 2, "whole numbers of images"),
         (-np.eye(2, dtype=int), "none below 0"),
+        ([[np.inf, 0], [0, 1]], "whole numbers of images"),
+        ([[np.nan, 0], [0, 1]], "whole numbers of images"),
     ],
 )
 def test_what_is_no_matrix_of_counts_is_refused(matrix, message):
@@ -204,3 +206,31 @@ def test_equal_networks_do_not_differ():
         confusion.difference([0, 1], [0, 1], [0], 2)
     with pytest.raises(ValueError, match="the same images"):
         confusion.difference([], [], [], 2)
+
+
+def test_only_measures_take_a_stack_of_matrices():
+    stack = np.ones((3, 3, 3), int)
+    assert confusion.measures(stack)["accuracy_percent"].shape == (3,)
+    for name in ("bowker", "leanings", "asymmetries", "similar_classes"):
+        with pytest.raises(
+            ValueError, match=r"must be \(K, K\), got shape \(3, 3, 3\)"
+        ):
+            getattr(confusion, name)(stack)
+
+
+def test_a_class_without_images_has_no_weight():
+    found = confusion.measures([[5, 0, 0], [1, 4, 0], [0, 0, 0]])
+    labels, answers = [0] * 5 + [1] * 5, [0] * 6 + [1] * 4
+    expected = metrics.f1_score(
+        labels, answers, labels=range(3), average="weighted", zero_division=0
+    )
+    assert found["weighted_f1_percent"] == pytest.approx(100 * expected)
+    assert math.isnan(found["macro_f1_percent"])
+
+
+@pytest.mark.parametrize("answers", [[-1, 1], [3, 1], [0.5, 1], [[0], [1]]])
+def test_answers_that_are_no_classes_are_refused(answers):
+    with pytest.raises(ValueError, match="whole numbers from 0 to 2|same images"):
+        confusion.difference([0, 1], answers, [0, 1], 3)
+    with pytest.raises(ValueError, match="whole numbers from 0 to 2"):
+        confusion.difference(answers, answers, answers, 3)

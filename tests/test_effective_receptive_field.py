@@ -134,3 +134,19 @@ def test_images_that_are_not_finite_are_refused(value):
     images[1, 0, 3, 3] = value
     with pytest.raises(ValueError, match="not finite"):
         effective_receptive_field(model, images, "0")
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "message"),
+    [
+        ({"batch_size": 0}, ValueError, "batch_size must be at least 1"),
+        ({"batch_size": 2.5}, TypeError, "batch_size must be a whole number"),
+        ({"seed": 0.5}, TypeError, "seed must be a whole number"),
+        ({"images": [[1.0]]}, TypeError, "not list"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(changes, kind, message):
+    given = {"images": torch.ones(2, 3, 8, 8)} | changes
+    model = torch.nn.Conv2d(3, 2, 3)
+    with pytest.raises(kind, match=message):
+        effective_receptive_field(model, layer="", **given)

@@ -223,9 +223,12 @@ def test_report_says_nan_where_nothing_can_be_said():
     report = evaluation.per_class_report(certain([0, 0, 1], [0, 1, 1]))
     assert math.isnan(report["c"]["precision_percent"])
     assert math.isnan(report["c"]["recall_percent"])
-    assert report["c"]["support"] == 0
+    assert math.isnan(report["c"]["f1_percent"]) and report["c"]["support"] == 0
     assert report["a"]["precision_percent"] == 50
     assert report["b"]["recall_percent"] == 50
+    called = evaluation.per_class_report(certain([0, 2, 1], [0, 1, 1]))["c"]
+    assert called["precision_percent"] == called["f1_percent"] == 0
+    assert math.isnan(called["recall_percent"])
 
 
 def test_most_confident_mistakes(predictions):

@@ -190,3 +190,19 @@ def test_several_groups_share_one_spread_and_are_corrected():
         compare(groups, "e")
     with pytest.raises(ValueError, match="needs two"):
         compare({"a": [1.0], "b": [2.0]}, "a")
+
+
+def test_runs_without_a_finite_value_are_refused():
+    on = [[0], [1], [0], [1]]
+    for broken in (float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="finite"):
+            fit_effects(["a"], on, [1.0, 2.0, 3.0, broken])
+        with pytest.raises(ValueError, match="finite"):
+            compare({"a": [1.0, 2.0], "b": [3.0, broken]}, "a")
+
+
+def test_without_any_spread_every_difference_counts():
+    groups = {"a": [1.0, 1.0], "b": [1.0, 1.0], "c": np.array([2, 2])}
+    same, larger = compare(groups, "a")
+    assert (same.points, same.p, same.verdict) == (0, 1, "not to be told apart")
+    assert (larger.points, larger.p, larger.verdict) == (1, 0, "better")

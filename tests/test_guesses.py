@@ -95,7 +95,9 @@ def test_a_measurement_must_fit_its_question():
         reveal("02 b", "Xavier")
 
 
-@pytest.mark.parametrize("text", ["", "not json", "[1, 2]", '"text"'])
+@pytest.mark.parametrize(
+    "text", ["", "not json", "[1, 2]", '"text"', '{"a": 1}', '{"a": {"key": "a"}}']
+)
 def test_a_damaged_file_is_replaced(file, text):
     file.parent.mkdir()
     file.write_text(text)
@@ -109,3 +111,10 @@ def test_a_folder_that_cannot_be_written_is_no_error(file):
     file.parent.write_text("a file where the folder should be")
     guess("02 a", "Which share?", yours=1, sure=50)
     assert "could not be kept" in repr(reveal("02 a", 1))
+
+
+def test_no_home_folder_is_no_error(monkeypatch):
+    monkeypatch.delenv("CIFAR_GUESSES")
+    monkeypatch.setenv("CIFAR10_ROOT", "~nobody_at_all/cifar")
+    guess("02 a", "Which share?", yours=1, sure=50)
+    assert "could not be kept" in repr(reveal("02 a", 1)) and kept() == []

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 
 from cifar_helpers.intervals import (
@@ -147,3 +148,27 @@ def test_what_is_no_pair_of_judgements_is_refused(first, second, message):
     for judge in (paired_interval, mcnemar):
         with pytest.raises(ValueError, match=message):
             judge(first, second)
+
+
+@pytest.mark.parametrize("as_type", [np.array, np.float32, torch.tensor, tuple])
+def test_runs_may_be_whole_numbers_of_any_kind(as_type):
+    first, second = as_type([80, 83]), as_type([80, 82, 85])
+    assert mean_interval(first)[0] == 81.5
+    assert welch_interval(first, second)[0] == pytest.approx(81.5 - 247 / 3)
+    (middle, _), (other, _) = pooled_intervals([first, second])[0]
+    assert (middle, other) == pytest.approx((81.5, 247 / 3))
+
+
+@pytest.mark.parametrize("runs", [[80.0], [80.0, math.nan], [math.inf, 1.0], [[1, 2]]])
+def test_what_is_no_sample_of_runs_is_refused(runs):
+    for interval in (mean_interval, lambda r: welch_interval(r, FIRST)):
+        with pytest.raises(ValueError, match="a finite number for each of 2 runs"):
+            interval(runs)
+    with pytest.raises(ValueError, match="a finite number for each of 2 runs"):
+        pooled_intervals([FIRST, runs])
+
+
+def test_paired_interval_ends_where_accuracies_do():
+    right, wrong = np.ones(3), np.zeros(3)
+    assert paired_interval(right, wrong)[2] == 100
+    assert paired_interval(wrong, right)[1] == -100

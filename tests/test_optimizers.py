@@ -195,3 +195,11 @@ def test_muon_calls_its_closure_and_skips_what_has_no_gradient():
 
     assert optimizer.step(closure).item() == 4
     assert (used < 1).any() and torch.equal(unused, torch.ones(2, 2))
+
+
+@pytest.mark.parametrize("name", ["lr", "momentum", "weight_decay"])
+def test_numbers_below_zero_are_refused(name):
+    parameter = torch.nn.Parameter(torch.ones(2, 2))
+    for wrong in (-1.0, float("nan")):
+        with pytest.raises(ValueError, match=f"{name} must not be below 0"):
+            Muon([parameter], **({"lr": 0.1} | {name: wrong}))

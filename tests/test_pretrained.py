@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import os
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -22,11 +23,13 @@ from cifar_helpers.model import (
 )
 from cifar_helpers.pretrained import (
     WeightsDamaged,
+    card_of,
     load_card,
     load_pretrained,
     read_history,
     save_run,
 )
+from cifar_helpers.recipes import PRESETS, Recipe
 
 NARROW = {
     "channels": 4,
@@ -53,6 +56,20 @@ def test_history_survives_a_file(tmp_path):
         "run.json",
         "run.safetensors",
     ]
+
+
+def test_card_of_a_run_says_what_the_shipped_cards_say():
+    for name in PRESETS:
+        card = load_card(name)
+        assert card["data"] == "full"
+        history = read_history(runtime.WEIGHTS / f"{name}.csv")
+        names = ("hardware", "cores", "python", "torch", "numpy")
+        machine = {entry: card[entry] for entry in names}
+        recipe = Recipe(**card["recipe"])
+        made = card_of(recipe, history, "full", card["training_images"], machine)
+        assert made.items() <= (card | {"recipe": asdict(recipe)}).items()
+        assert "data_sha256" in made and made["seed"] == card["recipe"]["seed"]
+        assert "data_sha256" not in card_of(recipe, history, "sample", 9, machine)
 
 
 def test_history_leaves_out_empty_cells(tmp_path):

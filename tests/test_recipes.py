@@ -198,6 +198,10 @@ def hundred_a_second(recipe):
     return 100.0
 
 
+def speed_10(recipe):
+    return 10.0
+
+
 def test_a_run_that_fits_is_left_alone():
     assert affordable(LONG, 10_000, hundred_a_second, 1001) == (LONG, 10_000)
 
@@ -218,12 +222,24 @@ def test_a_very_short_run_has_smaller_batches_and_rates():
 
     recipe, images = affordable(LONG, 10_000, speed, 200)
     assert (recipe.epochs, recipe.batch_size, images) == (5, 32, 2_000)
-    assert recipe.learning_rate == pytest.approx(LONG.learning_rate / 2)
-    assert recipe.sgd_learning_rate == pytest.approx(LONG.sgd_learning_rate / 4)
-    sgd, _ = affordable(replace(LONG, optimizer="sgd"), 10_000, speed, 200)
-    assert sgd.learning_rate == pytest.approx(LONG.learning_rate / 4)
     steps = 5 * math.ceil(2_000 / 32)
-    assert recipe.ema_decay == pytest.approx(min(0.98, 1 - 8 / steps))
+    same = {"epochs": 5, "ema_decay": 1 - 8 / steps}
+    assert recipe == replace(with_batches_of(LONG, 32), **same)
+    assert recipe.learning_rate == pytest.approx(LONG.learning_rate / 2)
+    sgd = replace(LONG, optimizer="sgd")
+    shorter, _ = affordable(sgd, 10_000, speed, 200)
+    assert shorter == replace(with_batches_of(sgd, 32), **same)
+    assert shorter.learning_rate == pytest.approx(LONG.learning_rate / 4)
+
+
+def test_a_run_is_never_shorter_than_fifty_batches():
+    """Here they take 16 seconds, more than were offered."""
+    network, recipe = PRESETS["cpu"]
+    shorter, images = affordable(recipe, 45_000, hundred_a_second, 5)
+    assert (shorter.epochs, shorter.batch_size, images) == (5, 32, 320)
+    small, images = affordable(replace(recipe, batch_size=16), 45_000, speed_10, 5)
+    assert (small.batch_size, small.learning_rate) == (16, recipe.learning_rate)
+    assert images == 160
 
 
 def test_the_average_remembers_at_most_an_eighth_of_the_run():
@@ -261,5 +277,8 @@ def test_rates_grow_with_the_batch():
     plain = with_batches_of(Recipe(batch_size=64, learning_rate=0.1), 256)
     assert plain.learning_rate == pytest.approx(0.4)
     muon = Recipe(optimizer="muon", batch_size=64, learning_rate=0.1)
-    assert with_batches_of(muon, 256).learning_rate == pytest.approx(0.2)
+    larger = with_batches_of(muon, 256)
+    assert larger.learning_rate == pytest.approx(0.2)
+    ratio = larger.sgd_learning_rate / larger.learning_rate
+    assert ratio == pytest.approx(muon.sgd_learning_rate / muon.learning_rate)
     assert with_batches_of(muon, 64) == muon

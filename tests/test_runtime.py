@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -146,6 +147,19 @@ def test_processor_is_named(monkeypatch, text, expected):
     monkeypatch.setattr(Path, "read_text", read_text)
     monkeypatch.setattr("platform.processor", lambda: "")
     monkeypatch.setattr("platform.machine", lambda: "some machine")
+    assert runtime._cpu_name() == expected
+
+
+@pytest.mark.parametrize("said, expected", [("Apple M3\n", "Apple M3"), ("", "arm")])
+def test_processor_of_a_mac_is_named(monkeypatch, said, expected):
+    def run(command, **_):
+        assert command == ["sysctl", "-n", "machdep.cpu.brand_string"]
+        return SimpleNamespace(stdout=said)
+
+    monkeypatch.setattr(Path, "read_text", lambda _: "")
+    monkeypatch.setattr("platform.system", lambda: "Darwin")
+    monkeypatch.setattr("platform.processor", lambda: "arm")
+    monkeypatch.setattr("subprocess.run", run)
     assert runtime._cpu_name() == expected
 
 

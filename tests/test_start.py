@@ -71,13 +71,21 @@ def test_a_complete_environment_is_used_as_it_is(start, capsys):
     assert "Installing" not in capsys.readouterr().out.split("anyway.")[-1]
 
 
-def test_completeness_is_asked_of_the_environment_itself():
+def test_completeness_is_asked_of_the_environment_itself(tmp_path):
     """This environment has what the tests need; a package more is missed."""
     spec = importlib.util.spec_from_file_location("start", ROOT / "start.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     module.python_inside = lambda: Path(sys.executable)
     assert module.is_complete(testing=True)
+    module.HERE = tmp_path
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    for place, users in (("dependencies = [", (0, 1)), ("dev = [", (1,))):
+        wanted = text.replace(place, place + '\n"a_package_that_came_later",')
+        (tmp_path / "pyproject.toml").write_text(wanted, encoding="utf-8")
+        missed = [n for n in (0, 1) if not module.is_complete(testing=bool(n))]
+        assert missed == [*users]
+    module.HERE = ROOT
     module.python_inside = lambda: Path("/usr/bin/python3")
     if Path("/usr/bin/python3").exists():
         assert not module.is_complete(testing=True)
@@ -110,8 +118,9 @@ def test_without_pip_the_remedy_is_named(start, monkeypatch, capsys):
 
 
 def test_old_pythons_and_unknown_words_are_refused(start, monkeypatch, capsys):
-    assert start.main(["tset"]) == 1
-    assert "'tset' is unknown" in capsys.readouterr().err
+    for words in (["tset"], ["--cpu", "tset"], ["--cpu", "--cpu"]):
+        assert start.main(words) == 1 and not start.calls
+        assert f"{words[-1]!r} is unknown" in capsys.readouterr().err
     monkeypatch.setattr(start.sys, "version_info", (3, 10, 13))
     assert start.main([]) == 1
     assert "3.11 or newer" in capsys.readouterr().err and not start.calls

@@ -183,6 +183,17 @@ def test_a_run_leaves_the_easy_images_out(few, monkeypatch):
 # ---- speed ---------------------------------------------------------------------------
 
 
+def test_speed_is_measured_with_frozen_modules_as_in_a_run(few):
+    model = network()
+    for parameter in model.initial.eval().parameters():
+        parameter.requires_grad = False
+    trainer = Trainer(model, QUICK, steps=9)
+    before = model.initial.norm.running_mean.clone()
+    speed_module._speed(trainer, few, 0.0)
+    assert model.training and not model.initial.norm.training
+    assert torch.equal(model.initial.norm.running_mean, before)
+
+
 def test_speed_weighs_small_images_by_their_share(few, monkeypatch):
     def speed(trainer, data, seconds):
         return 300.0 if trainer.low_resolution_steps else 100.0
@@ -847,6 +858,23 @@ def test_the_command_ends_with_one_line(small_world, tmp_path, monkeypatch, caps
         command(tmp_path / "file" / "folder")
     assert stop.value.code == 1
     assert "nothing can be written to" in capsys.readouterr().err
+
+
+def test_a_data_folder_that_cannot_be_used_ends_in_one_line(
+    tmp_path, monkeypatch, capsys
+):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("CIFAR10_ROOT", str(tmp_path / "file"))
+    with pytest.raises(SystemExit) as stop:
+        command(tmp_path)
+    assert stop.value.code == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("CacheFolderError: ") and "CIFAR10_ROOT" in line
+
+
+def test_an_unknown_preset_is_named(tmp_path):
+    with pytest.raises(ValueError, match="no preset 'champ'; .*'baseline', 'champion'"):
+        training.train_preset("champ", tmp_path)
 
 
 def test_help_lists_every_option(capsys):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cifar_helpers.hooks import captured
-from cifar_helpers.model import evaluation_mode
+from cifar_helpers.model import evaluation_mode, whole_number
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,13 +48,18 @@ def effective_receptive_field(
         position: output (i, j), or the centre; not for outputs (N, features).
         mass: share of the map in `effective_size`, the side of a square around the
             map's centre of mass, rounded to half a pixel, and clipped to the image.
+        batch_size: images at a time, for the memory's sake.
+        seed: of the random signs.
 
     Raises:
-        TypeError: if images are not floating point, or the layer's output no tensor.
-        ValueError: for an unknown layer, a position outside the map, or no reaction.
+        TypeError: if images are no floating point tensor, the layer's output no tensor,
+            or batch size or seed no whole number.
+        ValueError: for an unknown layer, a position outside the map, a batch size below
+            1, or no reaction.
     """
     _check_measurement(images, mass)
-    generator = torch.Generator().manual_seed(seed)
+    batch_size = whole_number("batch_size", batch_size)
+    generator = torch.Generator().manual_seed(whole_number("seed", seed, least=None))
     total = torch.zeros(images.shape[-2:], dtype=torch.float64)
     with evaluation_mode(model), captured(model, layer) as kept:
         for batch in images.split(batch_size):
@@ -67,10 +72,11 @@ def effective_receptive_field(
 
 
 def _check_measurement(images: Tensor, mass: float) -> None:
-    if not images.is_floating_point():
+    if not isinstance(images, Tensor) or not images.is_floating_point():
+        kind = getattr(images, "dtype", type(images).__name__)
         raise TypeError(
-            f"images must be normalized floats as the model takes them, not "
-            f"{images.dtype}: use data.normalize(images) first"
+            f"images must be normalized floats as the model takes them, not {kind}: "
+            "use data.normalize(images) first"
         )
     if images.ndim != 4 or len(images) == 0:
         raise ValueError(f"images must be (N, 3, H, W), not {tuple(images.shape)}")

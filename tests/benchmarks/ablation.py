@@ -41,9 +41,10 @@ from cifar_helpers.data import load_cifar10, split
 from cifar_helpers.evaluation import evaluate
 from cifar_helpers.model import NetConfig, count_multiply_adds, count_parameters
 from cifar_helpers.recipes import PRESETS
-from cifar_helpers.training import fit
 from tests.benchmarks.ablation_designs import DESIGNS, FILES, Run
 from tests.benchmarks.claims import run_once
+from tests.benchmarks.rows import check_rehearsal, key_of
+from tests.benchmarks.running import fit_whole, one_thread
 from tests.benchmarks.stepwise import differences
 
 COLUMNS = (
@@ -69,6 +70,7 @@ COLUMNS = (
     "command",
 )
 KEY = ("design", "variant", "seed", "epochs", "training_images", "validation_images")
+key = key_of(KEY)
 
 
 def changes_of(run: Run) -> dict:
@@ -96,21 +98,14 @@ def row_of(run: Run, training, validation) -> dict:
     }
 
 
-def key(row: dict) -> tuple:
-    """Rows with the same key are the same run."""
-    return tuple(str(row[name]) for name in KEY)
-
-
 def train(run: Run, training, validation, checkpoint: Path) -> dict:
     """One run, or what is left of it; what it gave."""
     resumed = checkpoint.exists()
     runtime.seed_everything(run.recipe.seed)
     model = run.model(training.images)
     started = time.process_time()
-    model, history = fit(model, training, run.recipe, checkpoint=checkpoint)
+    model, history = fit_whole(model, training, run.recipe, checkpoint=checkpoint)
     processor_seconds = time.process_time() - started
-    if history.interrupted:
-        raise KeyboardInterrupt
     judged = evaluate(model, validation)
     seen = run.recipe.epochs * len(training)
     return {
@@ -150,10 +145,21 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     name = FILES.get(options.design, "ablation.csv")
     path = Path(options.out or runtime.RESULTS / name)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    run_all(options, path)
-    torch.set_num_threads(threads)
+    check_rehearsal(parser, options, path)
+    check_choice(parser, options)
+    with one_thread():
+        run_all(options, path)
+
+
+def check_choice(parser: argparse.ArgumentParser, options) -> None:
+    """End with an error for variants or a half that the design has not."""
+    if options.variants or options.half:
+        runs = DESIGNS[options.design](0)
+        names = [run.variant for run in runs]
+        if unknown := set(options.variants or ()) - set(names):
+            parser.error(f"{options.design} has no {sorted(unknown)}, but {names}")
+        if options.half and DESIGNS[options.design](0, options.half) == runs:
+            parser.error(f"{options.design} has no halves")
 
 
 def command_of(run: Run, options) -> str:

@@ -12,10 +12,12 @@ from tests.benchmarks.rows import add_row, read_rows
 def claimed(lock: Path, title: str, work: Callable) -> None:
     """Do `work()`, unless another process is at it."""
     try:
-        with FileLock(lock, timeout=0):
-            work()
+        claim = FileLock(lock).acquire(timeout=0)
     except Timeout:
         print(f"{title}: another process is at it", flush=True)
+        return
+    with claim:
+        work()
 
 
 def run_once(

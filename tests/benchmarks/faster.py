@@ -34,9 +34,7 @@ epoch. Seeds 0, 1, 2 cost about 16,000 seconds of a core with bfloat16 (two proc
 """
 
 import argparse
-import csv
 import math
-import os
 import statistics
 import time
 from dataclasses import replace
@@ -55,7 +53,13 @@ from cifar_helpers.evaluation import evaluate
 from cifar_helpers.recipes import PRESETS, Recipe, make_model
 from cifar_helpers.training import Trainer, train_one_epoch
 from tests.benchmarks.claims import claimed
-from tests.benchmarks.rows import command_line, read_rows
+from tests.benchmarks.rows import (
+    check_rehearsal,
+    command_line,
+    read_rows,
+    replace_rows,
+)
+from tests.benchmarks.running import one_thread
 from tests.benchmarks.training import PerImage, textbook
 
 TARGET = 86.48  # per cent of the validation images
@@ -367,14 +371,9 @@ def with_ratios(rows: list[dict], target: float = TARGET) -> list[dict]:
 def add_rows(options, new: list[dict]) -> None:
     """Put rows into the file, and fill again what follows from others."""
     path = Path(options.out)
-    path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(Path(options.folder) / f"{path.name}.lock"):
-        part = path.with_name(path.name + ".part")
-        with open(part, "w", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(with_ratios([*read_rows(path), *new], options.target))
-        os.replace(part, path)
+        rows = with_ratios([*read_rows(path), *new], options.target)
+        replace_rows(path, rows, COLUMNS)
     for row in new:
         print(row, flush=True)
 
@@ -490,13 +489,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--folder", default="runs/faster", help="checkpoints, locks")
     parser.add_argument("--out", default=str(runtime.RESULTS / "faster.csv"))
     options = parser.parse_args(arguments)
-    rehearsal = options.target != TARGET or options.images or options.source != "full"
-    if rehearsal and Path(options.out).parent == runtime.RESULTS:
-        parser.error("this is a rehearsal: name another file with --out")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    run_all(options, command_line("faster", arguments))
-    torch.set_num_threads(threads)
+    check_rehearsal(parser, options, Path(options.out), options.target != TARGET)
+    with one_thread():
+        run_all(options, command_line("faster", arguments))
 
 
 if __name__ == "__main__":

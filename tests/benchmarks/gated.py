@@ -34,7 +34,8 @@ from cifar_helpers.speed import measure_speed
 from tests.benchmarks import ablation
 from tests.benchmarks.ablation_designs import Run
 from tests.benchmarks.claims import run_once
-from tests.benchmarks.rows import command_line
+from tests.benchmarks.rows import check_rehearsal, command_line, key_of
+from tests.benchmarks.running import one_thread
 
 NETWORK, RECIPE = PRESETS["cpu"]
 FEWER = {"near_pairs": 1, "far_pairs": 1}  # units at 16 x 16: four instead of eight
@@ -82,6 +83,7 @@ COLUMNS = (
     "command",
 )
 KEY = ("candidate", "seed", "epochs", "training_images", "hardware")
+key = key_of(KEY)
 
 
 def network_of(name: str):
@@ -102,11 +104,6 @@ def speeds_of(names, data, precision: str = "auto", seconds=1.0, turns=3) -> dic
 def fitting_epochs(speeds: dict[str, float], name: str) -> int:
     """Epochs in the time that nine of `cpu` take; at least one."""
     return max(1, int(RECIPE.epochs * speeds[name] / speeds["cpu"]))
-
-
-def key(row: dict) -> tuple:
-    """Rows with the same key are the same run."""
-    return tuple(str(row[column]) for column in KEY)
 
 
 def train(name: str, seed: int, epochs: int, parts, checkpoint: Path) -> dict:
@@ -170,10 +167,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--folder", default="runs/gated", help="checkpoints, locks")
     parser.add_argument("--out", default=str(runtime.RESULTS / "gated.csv"))
     options = parser.parse_args(arguments)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    run_all(options, command_line("gated", arguments))
-    torch.set_num_threads(threads)
+    check_rehearsal(parser, options, Path(options.out))
+    with one_thread():
+        run_all(options, command_line("gated", arguments))
 
 
 if __name__ == "__main__":

@@ -11,19 +11,16 @@ import json
 import os
 import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
 from cifar_helpers import checkpoints, runtime
 from cifar_helpers.data import CIFAR10, load_cifar10, split
-from cifar_helpers.download import FULL_SHA256
 from cifar_helpers.evaluation import evaluate
 from cifar_helpers.model import CIFAR10Net, NetConfig
-from cifar_helpers.pretrained import save_run
+from cifar_helpers.pretrained import card_of, save_run
 from cifar_helpers.recipes import Recipe, make_model
-from cifar_helpers.training import fit
 from tests.benchmarks import stepwise
 from tests.benchmarks.gpu_files import SNAPSHOT_SECONDS, log, return_results
 from tests.benchmarks.gpu_forms import (
@@ -38,6 +35,7 @@ from tests.benchmarks.gpu_forms import (
     use,
 )
 from tests.benchmarks.rows import add_row, read_rows
+from tests.benchmarks.running import fit_whole
 
 SHORT_RUNS = {"to-86.48": (86.48, 5), "to-94": (94.0, 60)}  # target in %, epochs
 TIMES = (
@@ -180,7 +178,7 @@ class Program:
         model = make_model(DESIGNS[network], recipe, training.images)
         model = use(model.to(self.device), self.form.depthwise)
         more["make_trainer"] = trainer_of(self.form)
-        return fit(model, training, recipe, **more)[1]
+        return fit_whole(model, training, recipe, **more)[1]
 
     def train(self, piece: str) -> None:
         """A long run on all training images; goes on from its checkpoint."""
@@ -253,19 +251,13 @@ class Program:
         }
         model.load_state_dict(weights)
         judged = evaluate(model.to(self.device), self.data.test)
-        card = {
-            "recipe": asdict(recipe),
-            "seed": recipe.seed,
-            "data": self.data.source,
-            "training_images": int(identity["images"]["training"].split()[0]),
-            **self.machine,
+        images = int(identity["images"]["training"].split()[0])
+        card = card_of(recipe, history, self.data.source, images, self.machine)
+        card |= {
             "form": f"{self.form}, {self.form.precision}",
             "epochs_trained": len(history),
-            "train_seconds": round(sum(row["seconds"] for row in history), 1),
             "test_accuracy_percent": judged["accuracy_percent"],
         }
-        if self.data.source == "full":
-            card["data_sha256"] = FULL_SHA256
         card = save_run(self.work / "runs", name, model.cpu(), history, card)
         self.add_run(name, card, history)
         for path in (checkpoint, checkpoints.previous(checkpoint)):

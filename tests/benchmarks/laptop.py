@@ -20,8 +20,6 @@ textbook stopped before it got there.
 """
 
 import argparse
-import csv
-import os
 import statistics
 import time
 from dataclasses import replace
@@ -33,10 +31,17 @@ from cifar_helpers.data import load_cifar10
 from cifar_helpers.evaluation import evaluate
 from cifar_helpers.model import count_parameters
 from cifar_helpers.recipes import PRESETS, initialize
-from cifar_helpers.training import fit, train_preset
+from cifar_helpers.training import train_preset
 from tests.benchmarks import faster
 from tests.benchmarks.resnet8 import ResNet8, ResNet8Config
-from tests.benchmarks.rows import command_line, read_rows
+from tests.benchmarks.rows import (
+    check_rehearsal,
+    command_line,
+    key_of,
+    read_rows,
+    replace_rows,
+)
+from tests.benchmarks.running import fit_whole
 
 COLUMNS = (
     "network",
@@ -54,7 +59,7 @@ COLUMNS = (
     "torch",
     "command",
 )
-KEY = ("network", "seed", "epochs", "cpu")
+key = key_of(("network", "seed", "epochs", "cpu"))
 WORKERS = 2  # of the textbook's DataLoader
 
 REFERENCE_RECIPE = replace(  # `cpu`'s, but for two changes tried only together here
@@ -96,7 +101,8 @@ def train_reference(seed: int, out: Path, source: str, epochs: int) -> dict:
     runtime.seed_everything(seed)
     model = ResNet8(ResNet8Config(width=24))
     initialize(model, recipe, data.train.images)
-    model, history = fit(model, data.train, recipe, checkpoint=out / "resnet8.part")
+    checkpoint = out / "resnet8.part"
+    model, history = fit_whole(model, data.train, recipe, checkpoint=checkpoint)
     return {
         "network": "resnet8-24",
         "seed": seed,
@@ -144,13 +150,7 @@ def with_ratios(rows: list[dict], needed: tuple[float, bool] | None) -> list[dic
 def write_rows(path: Path, rows: list[dict]) -> None:
     """The whole file anew, with what follows from results/faster.csv by now."""
     needed = textbook_images(read_rows(runtime.RESULTS / "faster.csv"))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    with open(part, "w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(with_ratios(rows, needed))
-    os.replace(part, path)
+    replace_rows(path, with_ratios(rows, needed), COLUMNS)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -165,6 +165,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", default=str(runtime.RESULTS / "laptop.csv"))
     options = parser.parse_args(arguments)
     path, lengths = Path(options.out), {"cpu": options.epochs}
+    check_rehearsal(parser, options, path)
     if options.reference_epochs:
         lengths["resnet8-24"] = options.reference_epochs
     machine = runtime.describe_machine()
@@ -172,8 +173,8 @@ def main(arguments: list[str] | None = None) -> None:
     constants |= {"cpu": machine["hardware"]}
     constants["command"] = command_line("laptop", arguments)
     for seed, (name, length) in product(options.seeds, lengths.items()):
-        key = (name, str(seed), str(length), machine["hardware"])
-        if key in [tuple(row[name] for name in KEY) for row in read_rows(path)]:
+        wanted = {"network": name, "seed": seed, "epochs": length} | constants
+        if key(wanted) in map(key, read_rows(path)):
             continue
         folder = Path(options.runs) / f"{name}-{length}-{seed}"
         if name == "cpu":

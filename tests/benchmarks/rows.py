@@ -1,9 +1,14 @@
-"""Results files that grow by a row for each finished run."""
+"""Results files: a row for each finished run; what is a rehearsal goes elsewhere."""
 
+import argparse
 import csv
+import os
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
+
+from cifar_helpers import runtime
 
 
 def read_rows(path: Path) -> list[dict]:
@@ -25,6 +30,35 @@ def add_row(path: Path, row: dict, columns: tuple[str, ...]) -> None:
         if file.tell() == 0:
             writer.writeheader()
         writer.writerow(row)
+
+
+def replace_rows(path: Path, rows: list[dict], columns: tuple[str, ...]) -> None:
+    """Write the whole file anew, beside its final name, and move it into place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    with open(part, "w", newline="") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    os.replace(part, path)
+
+
+def key_of(columns: tuple[str, ...]) -> Callable[[dict], tuple]:
+    """A function of a row; rows for which it gives the same are the same run."""
+    return lambda row: tuple(str(row[name]) for name in columns)
+
+
+def check_rehearsal(
+    parser: argparse.ArgumentParser, options, path: Path, rehearsal=False
+) -> None:
+    """End with an error if a rehearsal would write to `path` beside the results.
+
+    With the sample, or with fewer images, it always is one.
+    """
+    rehearsal = rehearsal or getattr(options, "images", None)
+    kept = [folder.resolve() for folder in (runtime.RESULTS, runtime.WEIGHTS)]
+    if (rehearsal or options.source != "full") and path.resolve().parent in kept:
+        parser.error(f"this is a rehearsal: it must not write to {path.parent}")
 
 
 def command_line(benchmark: str, arguments: list[str] | None) -> str:

@@ -14,6 +14,7 @@ go to results/champion.csv; a run that the file has already is not repeated.
 
 import argparse
 import json
+import re
 from dataclasses import asdict, replace
 from itertools import product
 from pathlib import Path
@@ -30,8 +31,14 @@ from cifar_helpers.model import (
 )
 from cifar_helpers.pretrained import read_history
 from cifar_helpers.recipes import PRESETS, Recipe, make_model
-from cifar_helpers.training import fit
-from tests.benchmarks.rows import add_row, command_line, read_rows
+from tests.benchmarks.rows import (
+    add_row,
+    check_rehearsal,
+    command_line,
+    key_of,
+    read_rows,
+)
+from tests.benchmarks.running import fit_whole, one_thread
 
 
 def differences(config, start) -> dict:
@@ -118,6 +125,8 @@ COLUMNS = (
     "recipe",
     "command",
 )
+KEY = ("run", "seed", "epochs", "training_images", "network", "recipe", "hardware")
+key = key_of(KEY)
 
 
 def configurations(name: str) -> tuple[NetConfig, Recipe]:
@@ -148,7 +157,7 @@ def train(network, recipe: Recipe, training, validation, device) -> dict:
     """One run; what it gave."""
     runtime.seed_everything(recipe.seed)
     model = make_model(network, recipe, training.images).to(device)
-    model, history = fit(model, training, recipe)
+    model, history = fit_whole(model, training, recipe)
     judged = evaluate(model, validation)
     return {
         "parameters": count_parameters(model),
@@ -180,7 +189,8 @@ def row_of_card(path: str) -> dict:
     row |= {name: card[name] for name in same}
     for name in ("validation_accuracy_percent", "test_accuracy_percent"):
         row[name] = card.get(name)
-    row |= {"seconds": card["train_seconds"], "threads": card["cores"]}
+    threads = re.search(r"(\d+) thread", card["hardware"])  # a GPU's name says none
+    row |= {"seconds": card["train_seconds"], "threads": threads and threads[1]}
     history = read_history(Path(path).with_suffix(".csv"))
     row["train_accuracy_percent"] = round(history[-1]["train_accuracy_percent"], 2)
     changes = differences(recipe, PRESETS[card["name"]][1])
@@ -195,12 +205,6 @@ def option(name: str, value) -> str:
     if isinstance(value, bool):
         return f"--{name}" if value else f"--no-{name}"
     return f"--{name} {value}"
-
-
-def key(row: dict) -> tuple:
-    """Rows with the same key are the same run."""
-    names = ("run", "seed", "epochs", "training_images", "network", "recipe")
-    return tuple(str(row[name]) for name in (*names, "hardware"))
 
 
 def short_runs(path: Path) -> dict[str, list[float]]:
@@ -226,15 +230,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--cards", nargs="+", default=[], help="of finished runs")
     parser.add_argument("--out", default=str(runtime.RESULTS / "champion.csv"))
     options = parser.parse_args(arguments)
-    path, threads = Path(options.out), torch.get_num_threads()
+    path = Path(options.out)
+    check_rehearsal(parser, options, path)
     for card in options.cards:
         row = row_of_card(card)
         if key(row) not in map(key, read_rows(path)):
             add_row(path, row, COLUMNS)
     if not options.cards:
-        torch.set_num_threads(1)
-        run_all(options, path, command_line("stepwise", arguments))
-        torch.set_num_threads(threads)
+        with one_thread():
+            run_all(options, path, command_line("stepwise", arguments))
 
 
 def run_all(options, path: Path, command: str) -> None:

@@ -12,17 +12,16 @@ results/corruptions.csv. What is already there is not repeated.
 """
 
 import argparse
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from cifar_helpers import corruptions, runtime
 from cifar_helpers.data import LabelledImages, load_cifar10, split
-from cifar_helpers.download import FULL_SHA256
 from cifar_helpers.evaluation import collect_predictions, evaluate
-from cifar_helpers.pretrained import load_card, load_pretrained, save_run
+from cifar_helpers.pretrained import card_of, load_card, load_pretrained, save_run
 from cifar_helpers.recipes import PRESETS, make_model
-from cifar_helpers.training import fit
-from tests.benchmarks.rows import add_row, command_line, read_rows
+from tests.benchmarks.rows import add_row, check_rehearsal, command_line, read_rows
+from tests.benchmarks.running import fit_whole
 
 CONTROL_NETWORK = replace(  # `cpu`, narrower: a few minutes of one core
     PRESETS["cpu"][0],
@@ -58,20 +57,12 @@ def train_control(name: str, data, epochs: int, out: Path) -> dict:
     training, validation = split(data.train, len(data.train) // 10, seed=0)
     recipe = replace(CONTROL_RECIPE, epochs=epochs, label_smoothing=SMOOTHING[name])
     model = make_model(CONTROL_NETWORK, recipe, training.images)
-    model, history = fit(model, training, recipe, validation)
+    model, history = fit_whole(model, training, recipe, validation)
     judged = evaluate(model, data.test)
-    card = {
-        "recipe": asdict(recipe),
-        "seed": recipe.seed,
-        "data": data.source,
-        "training_images": len(training),
-        "validation_images": len(validation),
-        **runtime.describe_machine("cpu"),
-        "train_seconds": round(sum(row["seconds"] for row in history), 1),
-        "test_accuracy_percent": judged["accuracy_percent"],
-    }
-    if data.source == "full":
-        card["data_sha256"] = FULL_SHA256
+    machine = runtime.describe_machine("cpu")
+    card = card_of(recipe, history, data.source, len(training), machine)
+    card["validation_images"] = len(validation)
+    card["test_accuracy_percent"] = judged["accuracy_percent"]
     return save_run(out, name, model, history, card)
 
 
@@ -114,14 +105,17 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--weights", default=str(runtime.WEIGHTS), help="of controls")
     parser.add_argument("--out", default=str(runtime.RESULTS / "corruptions.csv"))
     options = parser.parse_args(arguments)
+    controls = options.part == "controls"
+    path = Path(options.weights, "any") if controls else Path(options.out)
+    check_rehearsal(parser, options, path)
     data = load_cifar10(source=options.source)
-    if options.part == "controls":
+    if controls:
         for name in SMOOTHING:
             if not (Path(options.weights) / f"{name}.json").exists():
                 card = train_control(name, data, options.epochs, Path(options.weights))
                 print(name, card["test_accuracy_percent"], flush=True)
         return
-    path, machine = Path(options.out), runtime.describe_machine("cpu")
+    machine = runtime.describe_machine("cpu")
     done = {
         (row["weights_sha256"], row["corruption"], int(row["severity"]))
         for row in read_rows(path)
