@@ -57,6 +57,15 @@ def test_mistakes_get_their_hint(check, attempt, words):
         assert word in verdict.message, verdict
 
 
+@pytest.mark.parametrize(("check", "attempt", "words"), rows(RIGHT + WRONG))
+def test_a_check_leaves_what_the_reader_draws_next_as_it_was(check, attempt, words):
+    torch.manual_seed(12)
+    next_draw = torch.rand(3)
+    torch.manual_seed(12)
+    check(attempt)
+    assert torch.equal(torch.rand(3), next_draw)
+
+
 @each_exercise
 def test_every_exercise_has_attempts(check):
     assert [row for row in RIGHT if row[0] is check]

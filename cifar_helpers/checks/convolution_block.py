@@ -104,10 +104,9 @@ def spatial_dropout(drop_maps) -> str:
     """
     x = torch.rand(64, 32, 4, 4, generator=torch.Generator().manual_seed(3)) + 1
     p = 0.25
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        got = as_tensor(drop_maps(x.clone(), p, True), "The output", x.shape)
-        unchanged = drop_maps(x.clone(), p, False)
+    torch.manual_seed(0)
+    got = as_tensor(drop_maps(x.clone(), p, True), "The output", x.shape)
+    unchanged = drop_maps(x.clone(), p, False)
     unchanged = as_tensor(unchanged, "The output at test time", x.shape)
     dropped, mask = got == 0, "with a mask of shape (N, C, 1, 1)."
     maps = dropped[:, :, :1, :1]  # (64, 32, 1, 1)
@@ -154,14 +153,13 @@ def fold_batch_norm(fold) -> str:
     Takes an `nn.Conv2d` without bias and an `nn.BatchNorm2d` in evaluation mode,
     returns (C_out, C_in, k, k) and (C_out,).
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(4)
-        conv = nn.Conv2d(5, 5, 3, padding=1, bias=False).requires_grad_(False)
-        norm = nn.BatchNorm2d(5, eps=0.1).requires_grad_(False).eval()
-        for values in (norm.weight, norm.running_var):
-            nn.init.uniform_(values, 0.3, 2.0)
-        for values in (norm.bias, norm.running_mean):
-            nn.init.uniform_(values, 0.5, 1.5)
+    torch.manual_seed(4)
+    conv = nn.Conv2d(5, 5, 3, padding=1, bias=False).requires_grad_(False)
+    norm = nn.BatchNorm2d(5, eps=0.1).requires_grad_(False).eval()
+    for values in (norm.weight, norm.running_var):
+        nn.init.uniform_(values, 0.3, 2.0)
+    for values in (norm.bias, norm.running_mean):
+        nn.init.uniform_(values, 0.5, 1.5)
     got = fold(copy.deepcopy(conv), copy.deepcopy(norm))
     weight, bias = as_items(got, 2, "Return two tensors, the new (weight, bias)")
 

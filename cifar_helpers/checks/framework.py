@@ -8,7 +8,8 @@ return a `Verdict`: `exercise` (the attempt is a function that returns something
 Only the call of the reader's function is guarded. What it returns passes a gate before
 a check computes with it: `as_tensor`, `as_number`, `as_whole_number`, `as_items`, or
 `require_close`, which picks one. Any other exception is therefore a mistake in the
-check, and its verdict says so.
+check, and its verdict says so. A check may seed torch: what the reader draws after it
+is what it would be without it.
 """
 
 import functools
@@ -77,7 +78,8 @@ def _judged(check, takes: str, prepare):
     @functools.wraps(check)
     def judged(attempt) -> Verdict:
         try:
-            return Verdict("solved", check(prepare(attempt)))
+            with torch.random.fork_rng(devices=[]):
+                return Verdict("solved", check(prepare(attempt)))
         except NotYet:
             return Verdict("not yet", "Not solved yet: replace the … with your code.")
         except Wrong as hint:
