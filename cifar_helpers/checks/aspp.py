@@ -6,7 +6,7 @@ import torch
 
 from cifar_helpers.checks.framework import (
     as_items,
-    as_number,
+    as_percents,
     as_tensor,
     as_whole_number,
     as_whole_numbers,
@@ -125,14 +125,7 @@ def without_branch(attempt) -> str:
 def rates_beyond_the_map(attempt) -> str:
     """`attempt`: accuracies (%) with rates (3, 6, 9) and with (16, 17, 18), 16 x 16."""
     wanted = "Give two accuracies in percent, (with 3, 6, 9; with 16, 17, 18)"
-    fitting, beyond = (
-        as_number(item, f"{wanted}: each") for item in as_items(attempt, 2, wanted)
-    )
-    require(
-        min(fitting, beyond) > 1 and max(fitting, beyond) <= 100,
-        f"Accuracies should be in percent, such as 81.5, yours are {fitting:g} and "
-        f"{beyond:g}.",
-    )
+    fitting, beyond = as_percents(as_items(attempt, 2, wanted), "The accuracies")
     require(
         min(fitting, beyond) > 60,
         f"Both should be above 60 %, yours are {fitting:g} and {beyond:g}: are maps "

@@ -6,6 +6,7 @@ from cifar_helpers.checks.framework import (
     Wrong,
     as_items,
     as_number,
+    as_percents,
     exercise,
     named,
     question,
@@ -105,15 +106,7 @@ def attention_strength(accuracies) -> str:
     wanted = "Give a dict from each of 0, 0.5, 1, 1.5 and 2 to an accuracy in %"
     if not isinstance(accuracies, dict) or set(accuracies) != set(strengths):
         raise Wrong(f"{wanted}, not {named(accuracies)}.")
-    values = [
-        as_number(accuracies[t], f"The accuracy for t = {t}", "Use float(…) in %.")
-        for t in strengths
-    ]
-    require(
-        all(0 <= value <= 100 for value in values),
-        f"{wanted}; it must lie between 0 and 100.",
-    )
-    require(max(values) > 1, f"{wanted}: yours must be shares, multiply by 100.")
+    values = as_percents([accuracies[t] for t in strengths], "The accuracies")
     require(
         len(set(values)) > 1,
         "All accuracies are the same: the weights should depend on t.",

@@ -5,7 +5,7 @@ import torch
 from cifar_helpers.checks.framework import (
     Wrong,
     as_items,
-    as_number,
+    as_percents,
     as_tensor,
     exercise,
     named,
@@ -150,13 +150,7 @@ def separable_by_layer(accuracies) -> str:
     wanted = f"Give a dict from each of the layers {', '.join(names)} to an accuracy"
     if not isinstance(accuracies, dict) or set(accuracies) != set(names):
         raise Wrong(f"{wanted}, not {named(accuracies)}.")
-    values = {n: as_number(accuracies[n], f"The accuracy for {n}") for n in names}
-    require(
-        all(0 <= value <= 100 for value in values.values()),
-        f"{wanted} in %; it must lie between 0 and 100.",
-    )
-    require(max(values.values()) > 1, f"{wanted} in %: yours must be times 100.")
-    first, second, *_ = values.values()
+    first, second, *_ = as_percents([accuracies[n] for n in names], "The accuracies")
     require(
         first < 40,
         "With one filter for each colour the initial convolution should lose most of "

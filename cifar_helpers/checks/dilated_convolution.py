@@ -4,7 +4,7 @@ import torch
 
 from cifar_helpers.checks.framework import (
     Wrong,
-    as_number,
+    as_percents,
     as_tensor,
     as_whole_numbers,
     exercise,
@@ -140,12 +140,8 @@ def other_dilations(accuracies) -> str:
     wanted = "Give a dict from each of 1, 2, 4, 8 and 16 to an accuracy in %"
     if not isinstance(accuracies, dict) or set(accuracies) != set(dilations):
         raise Wrong(f"{wanted}, not {named(accuracies)}.")
-    values = {d: as_number(accuracies[d], f"The accuracy for {d}") for d in dilations}
-    require(
-        all(0 <= value <= 100 for value in values.values()),
-        f"{wanted}; it must lie between 0 and 100.",
-    )
-    require(max(values.values()) > 1, f"{wanted}: yours must be multiplied by 100.")
+    percents = as_percents([accuracies[d] for d in dilations], "The accuracies")
+    values = dict(zip(dilations, percents, strict=True))
     require(
         len(set(values.values())) > 1,
         "All accuracies are the same. It should be the layer of the network that you "

@@ -1,7 +1,8 @@
 """Self-checks of notebook 11: the matrix, averages, pairs of images, being sure."""
 
+from types import SimpleNamespace
+
 import torch
-from torch import Tensor
 
 from cifar_helpers.checks.framework import (
     as_items,
@@ -14,6 +15,7 @@ from cifar_helpers.checks.framework import (
     require_close,
 )
 from cifar_helpers.intervals import paired_interval
+from cifar_helpers.scores import risk_area_percent
 
 CAT = 3
 RARE = 0.01  # share of cats among the images of exercise 4
@@ -219,13 +221,6 @@ def paired_bootstrap(bootstrap) -> str:
     )
 
 
-def risk_area(sure: Tensor, right: Tensor) -> float:
-    """Mean error over all coverages in percent, the surest images answered first."""
-    order = sure.argsort(descending=True, stable=True)
-    wrong = (~right)[order].double()
-    return 100 * float((wrong.cumsum(0) / torch.arange(1, len(wrong) + 1)).mean())
-
-
 @question
 def better_sureness(attempt) -> str:
     """(log-probabilities, labels, sure): a measure with a smaller area.
@@ -240,8 +235,10 @@ def better_sureness(attempt) -> str:
     advice = "One number per image: the higher, the surer."
     sure = as_tensor(sure, "Your measure", rows.shape[:1], advice)
     right = rows.argmax(1) == labels
-    usual, best = risk_area(rows.amax(1), right), risk_area(right.double(), right)
-    yours, turned = risk_area(sure, right), risk_area(-sure, right)
+    usual, best, yours, turned = (
+        risk_area_percent(SimpleNamespace(confidence=confidence, correct=right))
+        for confidence in (rows.amax(1), right.double(), sure, -sure)
+    )
     lead = f"The area should become smaller; it is {yours:.2f} %, before {usual:.2f} %."
     require(usual > best, "The predictions should hold a mistake that can be avoided.")
     require(

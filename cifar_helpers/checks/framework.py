@@ -194,6 +194,16 @@ def as_choice(got, choices: tuple[str, ...], what: str) -> str:
     return got
 
 
+def as_percents(got, what: str) -> list[float]:
+    """The reader's per cents, one of them above 1 or more; `what` begins the hint."""
+    percents = [as_number(value, f"{what}: each") for value in got]
+    in_range = all(0 <= percent <= 100 for percent in percents)
+    require(in_range, f"{what} should be in percent, from 0 to 100.")
+    hint = f"{what} should be in percent, not shares: multiply by 100."
+    require(max(percents) > 1, hint)
+    return percents
+
+
 def as_accuracy(got) -> float:
     """The measured accuracy of a classifier of ten classes, in percent."""
     percent = as_number(got, "An accuracy", "Give it in percent.")

@@ -5,7 +5,7 @@ import torch
 from cifar_helpers.checks.framework import (
     as_choice,
     as_items,
-    as_number,
+    as_percents,
     as_tensor,
     exercise,
     named,
@@ -132,15 +132,7 @@ def _accuracies(values, name: str) -> list[float]:
         many and len(values) == 3,
         f"{name} should be a list, the accuracies of three runs, not {named(values)}.",
     )
-    numbers = [as_number(value, f"Each number of {name}") for value in values]
-    require(
-        all(0 <= number <= 100 for number in numbers),
-        f"{name} should be in per cent, from 0 to 100.",
-    )
-    require(
-        max(numbers) > 1,
-        f"{name} looks like shares, not per cents: multiply by 100.",
-    )
+    numbers = as_percents(values, name)
     require(
         len(set(numbers)) > 1,
         f"{name} has the same number for every seed: did the seed change?",

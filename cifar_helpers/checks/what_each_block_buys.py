@@ -4,7 +4,9 @@ import torch
 
 from cifar_helpers.checks.framework import (
     Wrong,
+    as_choice,
     as_items,
+    as_percents,
     as_tensor,
     as_whole_number,
     exercise,
@@ -143,8 +145,7 @@ def own_variant(answer) -> str:
     expected, whole, yours = as_items(
         answer, 3, "Give three things, (expected, whole, yours)"
     )
-    known = isinstance(expected, str) and expected in EXPECTATIONS
-    require(known, f"expected should be one of {', '.join(EXPECTATIONS)}.")
+    as_choice(expected, EXPECTATIONS, "expected")
     runs = []
     for name, values in (("whole", whole), ("yours", yours)):
         values = as_tensor(values, f"The accuracies of {name}")
@@ -153,13 +154,7 @@ def own_variant(answer) -> str:
             f"Give three accuracies of {name} or more: fewer say too little about "
             "their spread.",
         )
-        in_range = bool(((values >= 0) & (values <= 100)).all())
-        require(in_range, f"The accuracies of {name} should be in percent, 0 to 100.")
-        require(
-            float(values.max()) > 1,
-            f"The accuracies of {name} should be in percent, not shares.",
-        )
-        runs.append(values.tolist())
+        runs.append(as_percents(values, f"The accuracies of {name}"))
     require(
         len(runs[0]) == len(runs[1]),
         "Give as many runs of one network as of the other, with the same seeds.",

@@ -5,6 +5,7 @@ import torch
 
 from cifar_helpers.checks.framework import (
     Wrong,
+    as_choice,
     as_items,
     as_number,
     as_tensor,
@@ -154,10 +155,7 @@ def temperature_by_severity(attempt) -> str:
     `expected` is "rises", "falls" or "stays"; `temperatures` six numbers above 0.
     """
     expected, measured = as_items(attempt, 2, "Give the pair (expected, temperatures)")
-    require(
-        isinstance(expected, str) and expected in DIRECTIONS,
-        f"Give what you expect first: one of {', '.join(map(repr, DIRECTIONS))}.",
-    )
+    as_choice(expected, DIRECTIONS, "What you expect, the first of the pair,")
     advice = "One temperature for each severity, 0 to 5."
     measured = as_tensor(measured, "The temperatures", (6,), advice)
     require(bool((measured > 0).all()), "A temperature is above 0.")

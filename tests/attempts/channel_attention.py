@@ -66,7 +66,7 @@ WRONG = [
     (STRENGTH, measured(88.2, 88.2, 88.2, 88.2, 88.2), "depend on t"),
     (STRENGTH, measured(88.2, 87.7, 87.1, 88.0, 87.1), "Is t in front"),
     (STRENGTH, measured(12.0, 11.0, 13.0, 12.0, 14.0), "as trained"),
-    (STRENGTH, measured(87.0, 88.0, 188.0, 88.0, 87.0), "between 0 and 100"),
+    (STRENGTH, measured(87.0, 88.0, 188.0, 88.0, 87.0), "from 0 to 100"),
     (STRENGTH, {0: 87.1, 1: 88.2}, "Give a dict", "a dict of length 2"),
     (FOLD, lambda weight, scale: weight * scale[:, None, None, None], "output channel"),
     (FOLD, lambda weight, scale: weight * scale, "lines shapes up from"),

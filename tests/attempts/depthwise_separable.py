@@ -100,9 +100,9 @@ WRONG = [
     (FOLD, folded(twice=True), "already been multiplied"),
     (FOLD, lambda weight, norm: weight, "Return two tensors"),
     (FOLD, lambda weight, norm: (weight[:, :, 0, 0], norm.bias), "weight should be"),
-    (LAYERS, measured(0.135, 0.508, 0.7, 0.3), "times 100"),
+    (LAYERS, measured(0.135, 0.508, 0.7, 0.3), "multiply by 100"),
     (LAYERS, measured(88.0, 88.0, 88.0, 88.0), "Is the kernel replaced"),
     (LAYERS, measured(13.5, 13.0, 12.0, 11.0), "own kernel back"),
-    (LAYERS, measured(13.5, 50.8, 170.0, 30.0), "between 0 and 100"),
+    (LAYERS, measured(13.5, 50.8, 170.0, 30.0), "from 0 to 100"),
     (LAYERS, {"initial.conv": 13.5}, "Give a dict", "a dict of length 1"),
 ]

@@ -101,11 +101,11 @@ WRONG = [
     (GRIDS, on_subgrids(dilation=1), "without dilation"),
     (GRIDS, lambda x, weight, d: loop(x, weight.mT, d), "the output at"),
     (GRIDS, lambda x, weight, d: x[:, :, ::2, ::2], "of shape (2, 3, 8, 8)"),
-    (OTHER, measured(0.84, 0.87, 0.88, 0.87, 0.86), "multiplied by 100"),
+    (OTHER, measured(0.84, 0.87, 0.88, 0.87, 0.86), "multiply by 100"),
     (OTHER, measured(87.9, 87.9, 87.9, 87.9, 87.9), "not a copy"),
     (OTHER, measured(88.0, 87.4, 87.0, 87.3, 85.9), "higher than with 1"),
     (OTHER, measured(84.0, 87.4, 87.0, 87.3, 87.9), "higher than with 16"),
     (OTHER, measured(10.0, 87.4, 87.9, 87.3, 85.9), "fall to 10.0 %"),
-    (OTHER, measured(84.0, 87.4, 187.9, 87.3, 85.9), "between 0 and 100"),
+    (OTHER, measured(84.0, 87.4, 187.9, 87.3, 85.9), "from 0 to 100"),
     (OTHER, {1: 84.0, 4: 87.9}, "Give a dict", "a dict of length 2"),
 ]

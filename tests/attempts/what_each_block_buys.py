@@ -84,10 +84,10 @@ WRONG = [
     (HOLM, lambda p: p, "as they were"),
     (HOLM, lambda p: by_steps(p).sort().values, "in which they were given"),
     (HOLM, lambda p: p[:2], "of shape (3,)"),
-    (OWN, ("maybe", *RUNS), "one of better"),
+    (OWN, ("maybe", *RUNS), "one of ('better'"),
     (OWN, ("better", RUNS[0][:2], RUNS[1][:2]), "three accuracies of whole"),
     (OWN, ("better", [0.5, 0.51, 0.52], [0.5, 0.6, 0.7]), "not shares"),
-    (OWN, ("better", [50.0, 51.0, 520.0], RUNS[1]), "in percent, 0 to 100"),
+    (OWN, ("better", [50.0, 51.0, 520.0], RUNS[1]), "in percent, from 0 to 100"),
     (OWN, ("better", RUNS[0], RUNS[0]), "exactly the same"),
     (OWN, ("better", RUNS[0], [*RUNS[1], 56.0]), "as many runs"),
 ]

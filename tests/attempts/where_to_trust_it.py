@@ -82,7 +82,7 @@ WRONG = [
     (WITHOUT, (LOW, 94.0), "The highest is not 94.00 %"),
     (WITHOUT, (93.0, HIGH), "The lowest is not 93.00 %"),
     (WITHOUT, 93.0, "two numbers"),
-    (SEVERITY, ("up", RISING), "one of 'rises'"),
+    (SEVERITY, ("up", RISING), "one of ('rises'"),
     (SEVERITY, ("rises", RISING[:5]), "One temperature for each severity"),
     (SEVERITY, ("rises", [1.0] * 6), "All six are equal"),
     (SEVERITY, ("rises", RISING[::-1]), "from 1.30 to 0.70"),
