@@ -35,7 +35,7 @@ def test_line_chart_of_one_curve_needs_no_legend():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"curves": {}}, "one to 5 curves, got 0"),
+        ({"curves": {}}, "1 to 5 curves, got 0"),
         ({"curves": {"a": [1, 2]}}, "got 2 values for 3 places"),
         ({"log": "z"}, 'must be "x", "y" or "xy"'),
         ({"x": []}, "x must be a filled array"),
@@ -54,7 +54,7 @@ def test_histograms_count_both_groups_in_the_same_bins():
     heights = [[bar.get_height() for bar in bars] for bars in axes.containers]
     assert heights == [[0, 2, 1], [1, 0, 3]]
     assert {"one", "two", "score", "how many"} <= set(texts(figure))
-    with pytest.raises(ValueError, match="one or two groups, got 3"):
+    with pytest.raises(ValueError, match="1 to 2 groups, got 3"):
         plots.histograms(groups | {"three": [1.0]}, [0, 1], "", "")
 
 

@@ -122,6 +122,9 @@ def test_histogram_panels_share_their_bins_and_count_every_value():
     assert {"one", "two", "weight", "images", "a", "b"} <= set(texts(figure))
     with pytest.raises(ValueError, match="panels is empty"):
         plots.histogram_panels({}, "x", "y")
+    for groups in ({}, {str(n): [1, 2] for n in range(8)}):
+        with pytest.raises(ValueError, match=f"1 to 7 groups, got {len(groups)}"):
+            plots.histogram_panels({"one": groups}, "x", "y")
 
 
 def test_grouped_bars():
@@ -136,8 +139,9 @@ def test_grouped_bars():
     assert {"a", "b", "one", "two", "dilation", "ms"} <= set(texts(figure))
     with pytest.raises(ValueError, match="got 2 values for 3 ticks"):
         plots.grouped_bars({"a": rivals}, (1, 2, 3), "x", "y")
-    with pytest.raises(ValueError, match="panels is empty"):
-        plots.grouped_bars({}, (1,), "x", "y")
+    for nothing, name in (({}, "panels"), ({"a": {}}, "a")):
+        with pytest.raises(ValueError, match=f"{name} is empty"):
+            plots.grouped_bars(nothing, (1,), "x", "y")
 
 
 def test_stacked_shares():
@@ -154,6 +158,7 @@ def test_stacked_shares():
         (["a"], parts, "got 1 names for 2 values"),
         (["a"], {"x": [-1]}, "must not be negative"),
         (["a"], {"x": [0]}, "no sum zero"),
+        (["a"], {str(n): [1] for n in range(6)}, "1 to 5 parts, got 6"),
     ):
         with pytest.raises(ValueError, match=message):
             plots.stacked_shares(names, wrong, "x")

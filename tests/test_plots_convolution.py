@@ -64,11 +64,13 @@ def test_taps_show_as_much_padding_as_asked_for():
         axes = figure.subplots()
         plots.taps_on_image(axes, IMAGES[0], 1, [(0, 0)], margin=5)
     assert axes.get_xlim() == (-5.5, 12.5)
-    for wrong in ({"dilation": 0}, {"outputs": []}, {"outputs": [(0, 0)] * 3}):
-        with pytest.raises(ValueError, match="dilation must be at least 1"):
-            plots.taps_on_image(
-                axes, IMAGES[0], **{"dilation": 1, "outputs": [(0, 0)], **wrong}
-            )
+    for dilation, outputs, message in (
+        (0, [(0, 0)], "dilation must be at least 1"),
+        (1, [], "1 to 2 outputs, got 0"),
+        (1, [(0, 0)] * 3, "1 to 2 outputs, got 3"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            plots.taps_on_image(axes, IMAGES[0], dilation, outputs)
 
 
 @pytest.mark.parametrize("dilation", [1, 2, 4])

@@ -40,6 +40,9 @@ def test_worse_wins():
     assert {"1 run of each", "3 runs of each"} <= set(texts(figure))
     with pytest.raises(ValueError, match="got 2 chances for 3 differences"):
         plots.worse_wins([0, 1, 2], {1: [50, 40]})
+    for chances in ({}, {runs: [50, 40] for runs in range(8)}):
+        with pytest.raises(ValueError, match=f"1 to 7 numbers.*got {len(chances)}"):
+            plots.worse_wins([0, 1], chances)
 
 
 def test_runs_with_switches_are_sorted_with_what_was_on():

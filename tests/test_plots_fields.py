@@ -53,6 +53,26 @@ def test_a_view_keeps_the_colours_that_are_seen_and_tells_the_size():
     assert {"corner\n2 × 2", "3 × 3", "T"} <= set(texts(figure))
     (box,) = figure.axes[1].patches
     assert box.get_bbox().bounds == (2.5, 2.5, 3, 3)
+    of_floats = plots.views(picture / 255, [[("", field, (4, 4))]])
+    floats, bytes = (f.axes[-1].images[0].get_array() for f in (of_floats, figure))
+    assert np.allclose(floats, bytes)
+    for wrong, message in ((picture.float(), "between 0 and 1"), (picture[0], "3 dim")):
+        with pytest.raises(ValueError, match=message):
+            plots.views(wrong, [[("", field, (4, 4))]])
+    for nothing in ([], [[]]):
+        with pytest.raises(ValueError, match="rows is empty"):
+            plots.views(picture, nothing)
+
+
+def test_a_view_of_padding_only_has_no_box():
+    (field,) = receptive_field(nn.Conv2d(3, 1, 1, padding=1), (3, 8, 8))
+    assert field.span(0, 0) is None
+    picture = torch.zeros(3, 8, 8, dtype=torch.uint8)
+    figure = plots.views(picture, [[("corner", field, (0, 0))]])
+    (axes,) = figure.axes
+    assert np.allclose(axes.images[0].get_array(), 0.8)  # faded everywhere
+    assert not axes.patches
+    assert texts(figure) == ["corner\npadding only"]
 
 
 def test_share_within_counts_the_pixels_of_the_square():
@@ -80,6 +100,25 @@ def test_heat_maps_are_relative_to_their_largest_value_and_have_the_square():
     assert not mask.patches
     (square,) = map.patches
     assert square.get_bbox().bounds == (2.0, 1.5, 4, 4)  # around (3.5, 4), side 4
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_heat_map_of_zeros_is_dark():
+    (axes,) = plots.heat_maps({"row": {"nothing": np.zeros((2, 2))}}).axes
+    assert np.asarray(axes.images[0].get_array()).tolist() == [[0, 0], [0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ({}, "rows is empty"),
+        ({"row": {}}, "columns is empty"),
+        ({"row": {"a": np.eye(2)}, "other": {"b": np.eye(2)}}, "the same columns"),
+    ],
+)
+def test_heat_maps_refuse(rows, message):
+    with pytest.raises(ValueError, match=message):
+        plots.heat_maps(rows)
 
 
 def test_profiles_are_shown_in_percent():

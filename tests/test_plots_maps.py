@@ -82,7 +82,7 @@ def test_along_depth_draws_every_run_and_labels_look_alike():
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == list(runs)
     assert legend.get_lines()[1].get_color() == lines[2].get_color()
-    with pytest.raises(ValueError, match="at most 5 labels, got 6"):
+    with pytest.raises(ValueError, match="1 to 5 labels, got 6"):
         plots.along_depth({"x": {str(n): [[1, 2]] for n in range(6)}}, "norm")
 
 
@@ -130,3 +130,9 @@ def test_valid_weights():
     assert len(first.lines) == 3 and len(second.lines) == 2
     assert to_rgba(first.lines[-1].get_color()) == to_rgba(plots.SOFT)
     assert [text.get_text() for text in first.texts] == ["2"]
+    for weights in (0, 6):
+        by_rate = {1: dict.fromkeys(range(weights), 0.1)}
+        with pytest.raises(ValueError, match=f"1 to 5 numbers.*got {weights}"):
+            plots.valid_weights({"a": by_rate}, {"a": ()})
+    with pytest.raises(ValueError, match="a is empty"):
+        plots.valid_weights({"a": {}}, {"a": ()})

@@ -25,6 +25,9 @@ def test_maps_stand_in_the_row_of_their_part():
     assert {"old", "new", "First\npart", "Second"} <= set(texts(figure))
     with pytest.raises(ValueError, match="new must have 2 maps"):
         plots.maps_by_part(image, maps | {"new": {"one": torch.rand(2, 4, 4)}}, TITLES)
+    for nothing, name in (({}, "networks"), ({"old": {}}, "old")):
+        with pytest.raises(ValueError, match=f"{name} is empty"):
+            plots.maps_by_part(image, nothing, TITLES)
 
 
 def test_strips_share_out_to_100_percent_and_name_the_large_pieces():
@@ -38,8 +41,13 @@ def test_strips_share_out_to_100_percent_and_name_the_large_pieces():
     assert figure.get_label().endswith(
         "cost: most in First part; time: most in Second."
     )
-    with pytest.raises(ValueError, match="not negative"):
-        plots.share_strips({"cost": {"one": -1, "two": 1}}, TITLES)
+    for wrong, message in (
+        ({"cost": {"one": -1, "two": 1}}, "not negative"),
+        ({"cost": {"one": 1}, "time": {"one": 1, "two": 1}}, "time has other parts"),
+        ({}, "amounts is empty"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            plots.share_strips(wrong, TITLES)
 
 
 @pytest.mark.parametrize(("share", "shown"), [(4.4, False), (4.6, True)])

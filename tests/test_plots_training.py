@@ -87,6 +87,7 @@ def test_line_panels_hold_their_lines():
         ({"a": {"": [1, 2]}, "b": {"": [1]}}, None, "as many values"),
         ({"a": {"": []}}, None, "as many values"),
         ({"a": {"": [1, 2]}}, [1, 2, 3], "x has 3 values"),
+        ({"a": {str(n): [1, 2] for n in range(8)}}, None, "1 to 7 lines, got 8"),
     ],
 )
 def test_line_panels_refuse_what_does_not_fit(panels, x, reason):

@@ -6,11 +6,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cifar_helpers.plots.inputs import require_length, to_array
+from cifar_helpers.plots.inputs import colours_for, require_length, to_array
 from cifar_helpers.plots.style import BLUE, INK, ORANGE, PALETTE, SOFT, new_figure
 
 MARKERS = "os^Dv"  # a second sign beside the colour
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1)))
+LOOKS = tuple(zip(MARKERS, DASHES, PALETTE, strict=False))
 
 
 def line_chart(
@@ -29,15 +30,13 @@ def line_chart(
     at `x`. `limits` are those of the y axis, None for its own.
     """
     x = to_array(x, "x", 1)
-    if not 1 <= len(curves) <= len(MARKERS):
-        raise ValueError(f"draw one to {len(MARKERS)} curves, got {len(curves)}")
+    looks = colours_for(len(curves), LOOKS, "curves")
     if log not in ("", "x", "y", "xy"):
         raise ValueError(f'log must be "x", "y" or "xy", got {log!r}')
     with new_figure(3.0) as figure:
         axes = figure.subplots()
-        looks = zip(MARKERS, DASHES, PALETTE, strict=False)
         for (name, values), (marker, dash, colour) in zip(
-            curves.items(), looks, strict=False
+            curves.items(), looks, strict=True
         ):
             values = to_array(values, name, 1)
             require_length(values, len(x), "values", "places on the x axis")
@@ -65,11 +64,10 @@ def histograms(
     groups: Mapping[str, Sequence[float]], bins, xlabel: str, ylabel: str
 ) -> Figure:
     """How one or two groups of numbers are spread, counted in the same `bins`."""
-    if not 1 <= len(groups) <= 2:
-        raise ValueError(f"draw one or two groups, got {len(groups)}")
+    colours = colours_for(len(groups), (ORANGE, BLUE), "groups")
     with new_figure(2.8) as figure:
         axes = figure.subplots()
-        for (name, values), colour in zip(groups.items(), (ORANGE, BLUE), strict=False):
+        for (name, values), colour in zip(groups.items(), colours, strict=True):
             values = to_array(values, name, 1)
             axes.hist(values, bins, color=colour, alpha=0.8, label=name)
         axes.set(xlabel=xlabel, ylabel=ylabel)

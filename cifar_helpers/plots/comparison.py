@@ -6,7 +6,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cifar_helpers.plots.inputs import require_length, to_array
+from cifar_helpers.plots.inputs import (
+    colours_for,
+    require_filled,
+    require_length,
+    to_array,
+)
 from cifar_helpers.plots.style import (
     BLUE,
     DIVERGING,
@@ -72,8 +77,7 @@ def bar_columns(
     per name, none below zero; `template` formats the number beside a bar. The first
     name stands on top.
     """
-    if not columns:
-        raise ValueError("columns is empty: pass at least one label with its values")
+    require_filled(columns, "columns")
     with new_figure(0.36 * len(names) + 0.8) as figure:
         panels = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
         for axes, (label, values) in zip(panels, columns.items(), strict=True):
@@ -101,11 +105,11 @@ def grouped_bars(
     `panels` maps a title to the rivals' names, each with one value per tick. All panels
     share the vertical axis.
     """
-    if not panels:
-        raise ValueError("panels is empty: pass at least one title with its bars")
+    require_filled(panels, "panels")
     with new_figure(3.4) as figure:
         row = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
         for axes, (title, rivals) in zip(row, panels.items(), strict=True):
+            require_filled(rivals, title)
             width = 0.8 / len(rivals)
             for number, (name, values) in enumerate(rivals.items()):
                 values = to_array(values, name, 1)
@@ -127,11 +131,10 @@ def stacked_shares(
 ) -> Figure:
     """What each total is made of, in per cent: one row per name, of equal length.
 
-    `parts` maps a label to one value per name, none below zero, in any unit. Shares
-    below 4 % get no number.
+    `parts` maps up to five labels to one value per name, none below zero, in any unit.
+    Shares below 4 % get no number.
     """
-    if not parts:
-        raise ValueError("parts is empty: pass at least one label with its values")
+    require_filled(parts, "parts")
     table = np.stack(
         [to_array(v, label, 1).astype(float) for label, v in parts.items()]
     )
@@ -140,11 +143,11 @@ def stacked_shares(
         raise ValueError("values must not be negative, and no sum zero")
     shares = 100 * table / table.sum(axis=0)
     starts = np.cumsum(shares, axis=0) - shares
-    colours = (SKY, ORANGE, SOFT, PURPLE, YELLOW)
+    colours = colours_for(len(parts), (SKY, ORANGE, SOFT, PURPLE, YELLOW), "parts")
     with new_figure(0.36 * len(names) + 1.1) as figure:
         axes = figure.subplots()
         for label, start, row, colour in zip(
-            parts, starts, shares, colours, strict=False
+            parts, starts, shares, colours, strict=True
         ):
             look = {"height": 0.66, "color": colour, "label": label}
             bars = axes.barh(range(len(row)), row, left=start, **look)
@@ -162,8 +165,7 @@ def vector_bars(vectors: Mapping[str, object], xlabel: str = "channel") -> Figur
     `vectors` maps a title to the values (n,); a title may end with ", by " and what its
     bars stand for, which then replaces `xlabel`.
     """
-    if not vectors:
-        raise ValueError("vectors is empty: pass at least one title with its values")
+    require_filled(vectors, "vectors")
     with new_figure(1.5 * len(vectors)) as figure:
         panels = figure.subplots(len(vectors), 1, squeeze=False)[:, 0]
         for number, (axes, (title, values)) in enumerate(
@@ -215,14 +217,14 @@ def histogram_panels(
     `panels` maps a title to its groups, each a name with its values (n,); the groups of
     a panel share 24 bins from the smallest value to the largest.
     """
-    if not panels:
-        raise ValueError("panels is empty: pass at least one title with its groups")
+    require_filled(panels, "panels")
     with new_figure(2.6) as figure:
         row = figure.subplots(1, len(panels), squeeze=False)[0]
         for axes, (title, groups) in zip(row, panels.items(), strict=True):
+            colours = colours_for(len(groups), PALETTE, "groups")
             values = {name: to_array(v, name, 1) for name, v in groups.items()}
             bins = np.histogram_bin_edges(np.concatenate([*values.values()]), 24)
-            for (name, v), colour in zip(values.items(), PALETTE, strict=False):
+            for (name, v), colour in zip(values.items(), colours, strict=True):
                 axes.hist(v, bins, color=colour, alpha=0.6, label=name)
             axes.set(title=title, xlabel=xlabel)
             axes.locator_params(axis="x", nbins=4)

@@ -10,7 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from cifar_helpers.plots.inputs import require_length, to_array, to_pictures
+from cifar_helpers.plots.inputs import (
+    colours_for,
+    require_filled,
+    require_length,
+    to_array,
+    to_pictures,
+)
 from cifar_helpers.plots.style import (
     DIVERGING,
     INK,
@@ -64,18 +70,16 @@ def taps_on_image(
     of it are shown, by default as many as the convolution needs: `dilation`.
     """
     picture = to_pictures(to_array(image, "image", 3)[None])[0]
-    if dilation < 1 or not 1 <= len(outputs) <= 2:
-        raise ValueError(
-            f"dilation must be at least 1 and outputs one or two, got {dilation} and "
-            f"{outputs}"
-        )
+    if dilation < 1:
+        raise ValueError(f"dilation must be at least 1, got {dilation}")
+    colours = colours_for(len(outputs), (YELLOW, SKY), "outputs")
     height, width = picture.shape[:2]
     axes.imshow(picture, alpha=0.7)
     beyond = 0.5 + (dilation if margin is None else margin)
     axes.set(xlim=(-beyond, width - 1 + beyond), ylim=(height - 1 + beyond, -beyond))
     area = _marker_area(axes, width - 1 + 2 * beyond, dilation)
     steps = dilation * np.array((-1, 0, 1))
-    for (row, column), colour in zip(outputs, (YELLOW, SKY), strict=False):
+    for (row, column), colour in zip(outputs, colours, strict=True):
         rows, columns = np.repeat(row + steps, 3), np.tile(column + steps, 3)
         inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
         look = {"marker": "s", "edgecolors": "black", "linewidths": area**0.5 / 5}
@@ -122,8 +126,7 @@ def pixels_read(panels: Mapping[str, object]) -> Figure:
     output in the middle. A panel shows the square from the first to the last pixel that
     is read, and counts the pixels in its title.
     """
-    if not panels:
-        raise ValueError("panels is empty: pass at least one title with its counts")
+    require_filled(panels, "panels")
     with new_figure(2.9) as figure:
         row = figure.subplots(1, len(panels), squeeze=False)[0]
         for axes, (title, counts) in zip(row, panels.items(), strict=True):
@@ -210,8 +213,7 @@ def kernel_tables(layers: Mapping[str, object]) -> Figure:
     number of weights that are not zero. Red is positive, blue negative, white zero,
     on a scale of its own for each layer.
     """
-    if not layers:
-        raise ValueError("layers is empty: pass at least one title with its kernels")
+    require_filled(layers, "layers")
     with new_figure(3.2) as figure:
         panels = figure.subplots(1, len(layers), squeeze=False)[0]
         for axes, (title, kernels) in zip(panels, layers.items(), strict=True):

@@ -5,7 +5,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from cifar_helpers.plots.inputs import require_length, to_array
+from cifar_helpers.plots.inputs import (
+    colours_for,
+    require_filled,
+    require_length,
+    to_array,
+)
 from cifar_helpers.plots.style import (
     BLUE,
     INK,
@@ -47,9 +52,10 @@ def worse_wins(differences, chances: Mapping[int, Sequence[float]]) -> Figure:
     runs of each to the chance at every distance (D,).
     """
     differences = to_array(differences, "differences", 1)
+    colours = colours_for(len(chances), PALETTE, "numbers of runs")
     with new_figure(3.0) as figure:
         axes = figure.subplots()
-        for (runs, values), colour in zip(chances.items(), PALETTE, strict=False):
+        for (runs, values), colour in zip(chances.items(), colours, strict=True):
             values = to_array(values, f"chances of {runs}", 1)
             require_length(values, len(differences), "chances", "differences")
             word = "run" if runs == 1 else "runs"
@@ -100,8 +106,7 @@ def effects_with_intervals(
     `cifar_helpers.factorial.Effect`); the verdict gives the colour, and its name in the
     legend, unless `words` maps it to another.
     """
-    if not effects:
-        raise ValueError("effects is empty: pass at least one")
+    require_filled(effects, "effects")
     with new_figure(0.36 * len(effects) + 1.2) as figure:
         axes = figure.subplots()
         axes.axvline(0, color=INK, linewidth=1)
@@ -173,8 +178,7 @@ def means_of_pairs(pairs: Mapping[tuple[str, str], object], ylabel: str) -> Figu
     `pairs` maps (first, second) to means (2, 2): the first off and on, the second off
     and on. Parallel lines mean that what the first buys does not depend on the second.
     """
-    if not pairs:
-        raise ValueError("pairs is empty: pass at least one")
+    require_filled(pairs, "pairs")
     with new_figure(2.9) as figure:
         panels = figure.subplots(1, len(pairs), sharey=True, squeeze=False)[0]
         for axes, ((first, second), means) in zip(panels, pairs.items(), strict=True):

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from cifar_helpers.intervals import wilson_interval
-from cifar_helpers.plots.inputs import require_length, to_array
+from cifar_helpers.plots.inputs import require_filled, require_length, to_array
 from cifar_helpers.plots.style import (
     BLUE,
     INK,
@@ -66,8 +66,7 @@ def dots_with_intervals(
     `series` maps a label to one (value, low, high) per name; each label gets a colour
     and a mark of its own.
     """
-    if not series:
-        raise ValueError("series is empty: pass at least one label with its values")
+    require_filled(series, "series")
     places, marks = np.arange(len(names)), ("o", "s", "D", "^", "v")
     shifts = 0.24 * (np.arange(len(series)) - (len(series) - 1) / 2)
     with new_figure(0.36 * len(names) + 1.1) as figure:
@@ -121,8 +120,7 @@ def selective_curves(curves: Mapping[str, tuple]) -> Figure:
     `curves` maps a label to (coverage, error), fractions, as `scores.answered_first`
     returns them. Shaded: the 95 % Wilson interval at each coverage.
     """
-    if not curves:
-        raise ValueError("curves is empty: pass at least one label with its curve")
+    require_filled(curves, "curves")
     with new_figure(3.4) as figure:
         axes, highest = figure.subplots(), 1.0
         for index, (label, (coverage, error)) in enumerate(curves.items()):

@@ -3,13 +3,12 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from cifar_helpers.plots.inputs import to_array
+from cifar_helpers.plots.inputs import require_filled, to_array, to_pictures
 from cifar_helpers.plots.style import (
     BLUE,
     ORANGE,
@@ -107,9 +106,11 @@ def views(
 ) -> Figure:
     """An image, faded where a unit does not see it; one panel for each unit.
 
-    `picture` is uint8 (3, H, W). Each row holds (title, field, (i, j)); the size of the
-    box that the unit sees is written behind the title.
+    `picture` (3, H, W) is uint8 or float between 0 and 1. Each row holds (title, field,
+    (i, j)); the size of the box that the unit sees is written behind the title.
     """
+    require_filled(any(rows), "rows")
+    picture = to_pictures(to_array(picture, "picture", 3)[None])[0]  # (H, W, 3)
     columns = max(len(row) for row in rows)
     side = min(2.0, 8.6 / columns)
     with new_figure((side + 0.35) * len(rows) + 0.3 * bool(title)) as figure:
@@ -129,10 +130,13 @@ def views(
 
 def _draw_view(axes: Axes, picture, field: LayerField, i: int, j: int) -> str:
     """Draw the picture with the box that unit (i, j) sees; returns the box's size."""
-    colours = torch.as_tensor(picture).permute(1, 2, 0) / 255  # (H, W, 3)
-    seen = field.mask(i, j)[..., None]  # (H, W, 1)
-    axes.imshow(torch.where(seen, colours, 0.2 * colours + 0.8).numpy())
-    top, bottom, left, right = field.span(i, j)
+    colours = picture / np.float32(255 if picture.dtype == np.uint8 else 1)
+    seen = field.mask(i, j).numpy()[..., None]  # (H, W, 1)
+    axes.imshow(np.where(seen, colours, 0.2 * colours + 0.8))
+    span = field.span(i, j)
+    if span is None:
+        return "padding only"
+    top, bottom, left, right = span
     width, height = right - left + 1, bottom - top + 1
     box = Rectangle((left - 0.5, top - 0.5), width, height, fill=False, lw=2.5)
     box.set(edgecolor=VERMILION, clip_on=False)
@@ -177,7 +181,11 @@ def heat_maps(rows: Mapping[str, Mapping[str, object]]) -> Figure:
     white square that holds its `mass`, or an array (H, W). Colours are relative to a
     panel's largest value, and grow with the square root.
     """
+    require_filled(rows, "rows")
     columns = list(next(iter(rows.values())))
+    require_filled(columns, "columns")
+    if any(set(shown) != set(columns) for shown in rows.values()):
+        raise ValueError("every row must have the same columns")
     side = min(1.55, 8.0 / len(columns))
     with new_figure((side + 0.1) * len(rows) + 0.35) as figure:
         panels = figure.subplots(len(rows), len(columns), squeeze=False)
@@ -195,7 +203,7 @@ def heat_maps(rows: Mapping[str, Mapping[str, object]]) -> Figure:
 def _draw_heat(axes: Axes, shown) -> None:
     measured = isinstance(shown, EffectiveField)
     map = to_array(shown.map if measured else shown, "a heat map", 2).astype(float)
-    axes.imshow(map / map.max(), norm=PowerNorm(0.5, 0, 1))
+    axes.imshow(map / (map.max() or 1), norm=PowerNorm(0.5, 0, 1))
     if measured:
         side = shown.effective_size
         row, column = (round(2 * centre) / 2 for centre in shown.centre)

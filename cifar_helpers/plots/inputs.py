@@ -62,6 +62,19 @@ def to_labels(labels, classes: Sequence[str], count: int | None = None) -> np.nd
     return array
 
 
+def require_filled(values, name: str) -> None:
+    """`ValueError` for a dict or list without entries."""
+    if not values:
+        raise ValueError(f"{name} is empty: pass at least one entry")
+
+
+def colours_for(count: int, colours: Sequence, what: str) -> Sequence:
+    """The first `count` of the colours; `ValueError` unless there are as many."""
+    if not 1 <= count <= len(colours):
+        raise ValueError(f"draw 1 to {len(colours)} {what}, got {count}")
+    return colours[:count]
+
+
 def require_length(values, count: int, name: str, of: str) -> None:
     """`ValueError` unless there are `count` values, one per `of`."""
     if len(values) != count:

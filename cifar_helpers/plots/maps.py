@@ -8,7 +8,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from cifar_helpers.plots.convolution import number_grid, taps_on_image
-from cifar_helpers.plots.inputs import require_length, to_array, to_pictures
+from cifar_helpers.plots.inputs import (
+    colours_for,
+    require_filled,
+    require_length,
+    to_array,
+    to_pictures,
+)
 from cifar_helpers.plots.style import (
     BLUE,
     DIVERGING,
@@ -26,6 +32,7 @@ from cifar_helpers.plots.style import (
 
 COLOURS = BLUE, ORANGE, GREEN, PURPLE, VERMILION
 LINES = "-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1))
+LOOKS = tuple(zip(COLOURS, LINES, strict=True))
 
 
 def stamps(size: int = 3, kernel: int = 3, stride: int = 2) -> Figure:
@@ -145,9 +152,8 @@ def along_depth(
     runs of a label share colour and line style; labels look alike in every panel.
     """
     labels = list(dict.fromkeys(name for lines in panels.values() for name in lines))
-    if len(labels) > len(COLOURS):
-        raise ValueError(f"at most {len(COLOURS)} labels, got {len(labels)}")
-    looks = dict(zip(labels, zip(COLOURS, LINES, strict=True), strict=False))
+    looks = colours_for(len(labels), LOOKS, "labels")
+    looks = dict(zip(labels, looks, strict=True))
     with new_figure(4.0) as figure:
         places = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for axes, (title, lines) in zip(places, panels.items(), strict=True):
@@ -173,8 +179,7 @@ def lost_points(
     `groups` maps a label to one (value, low, high) per name, low and high the ends of
     its interval; ValueError for a value outside of its interval.
     """
-    if not 1 <= len(groups) <= len(COLOURS):
-        raise ValueError(f"between 1 and {len(COLOURS)} groups, got {len(groups)}")
+    colours = colours_for(len(groups), COLOURS, "groups")
     thick = 0.8 / len(groups)
     with new_figure(0.3 * len(names) * len(groups) + 1.2) as figure:
         axes = figure.subplots()
@@ -184,7 +189,7 @@ def lost_points(
             if not ((low <= value) & (value <= high)).all():
                 raise ValueError(f"{label}: a value lies outside of its interval")
             places = np.arange(len(names)) + (index + 0.5) * thick - 0.4
-            axes.barh(places, value, thick, color=COLOURS[index], label=label)
+            axes.barh(places, value, thick, color=colours[index], label=label)
             look = {"ecolor": INK, "elinewidth": 1.3, "capsize": 2, "fmt": "none"}
             axes.errorbar(value, places, xerr=(value - low, high - value), **look)
         axes.axvline(0, color=INK, linewidth=1)
@@ -227,12 +232,13 @@ def valid_weights(
 ) -> Figure:
     """How many weights of a dilated 3 × 3 filter are applied to the map, by rate.
 
-    `counts` maps a panel's title to rate → number of valid weights → share of positions
-    (0 to 1); `marked` maps the same titles to the rates that get a line.
+    `counts` maps a panel's title to rate → number of valid weights, up to five → share
+    of positions (0 to 1); `marked` maps the same titles to the rates that get a line.
     """
     with new_figure(3.9) as figure:
         panels = figure.subplots(1, len(counts), squeeze=False, sharey=True)[0]
         for axes, (title, by_rate) in zip(panels, counts.items(), strict=True):
+            require_filled(by_rate, title)
             _draw_counts(axes, by_rate)
             for rate in marked[title]:
                 axes.axvline(rate, color=SOFT, linewidth=1, zorder=0)
@@ -248,7 +254,8 @@ def valid_weights(
 def _draw_counts(axes: Axes, by_rate: Mapping[int, Mapping[int, float]]) -> None:
     """One line per number of valid weights."""
     numbers = next(iter(by_rate.values()))
-    for number, colour, style in zip(numbers, COLOURS, LINES, strict=False):
+    looks = colours_for(len(numbers), LOOKS, "numbers of valid weights")
+    for number, (colour, style) in zip(numbers, looks, strict=True):
         shares = [100 * by_rate[rate][number] for rate in by_rate]
         look = {"linestyle": style, "color": colour}
         axes.plot(list(by_rate), shares, label=f"{number} valid", **look)

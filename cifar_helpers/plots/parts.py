@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from cifar_helpers.plots.inputs import to_array, to_pictures
+from cifar_helpers.plots.inputs import require_filled, to_array, to_pictures
 from cifar_helpers.plots.style import INK, PALETTE, new_figure
 
 LEAST_PERCENT = 4.5  # of a strip: a narrower piece has no room for its share
@@ -22,8 +22,10 @@ def maps_by_part(
     each part's name for the reader. A map is scaled from its least value (dark) to its
     largest (bright).
     """
-    parts = list(next(iter(networks.values())))
-    count = len(next(iter(next(iter(networks.values())).values())))
+    require_filled(networks, "networks")
+    first, maps = next(iter(networks.items()))
+    require_filled(maps, first)
+    parts, count = list(maps), len(next(iter(maps.values())))
     for name, maps in networks.items():
         shapes = [to_array(maps[part], f"{name}, {part}", 3).shape for part in maps]
         if list(maps) != parts or any(shape[0] != count for shape in shapes):
@@ -58,11 +60,13 @@ def share_strips(
     `amounts` maps a cost, such as "parameters", to the amount of each part, none below
     zero; `titles` gives each part's name for the legend.
     """
-    parts = list(next(iter(amounts.values())))
-    told = []
+    require_filled(amounts, "amounts")
+    parts, told = list(next(iter(amounts.values()))), []
     with new_figure(0.55 * len(amounts) + 1.3) as figure:
         axes = figure.subplots()
         for place, (cost, by_part) in enumerate(amounts.items()):
+            if set(by_part) != set(parts):
+                raise ValueError(f"{cost} has other parts than the first cost")
             values = to_array([by_part[part] for part in parts], cost, 1)
             if not np.isfinite(values).all() or values.min() < 0 or not values.any():
                 raise ValueError(f"{cost}: amounts must be finite and not negative")

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from cifar_helpers.plots.inputs import colours_for
 from cifar_helpers.plots.style import BLUE, ORANGE, PALETTE, SOFT, new_figure
 
 
@@ -96,7 +97,7 @@ def line_panels(
     `panels` maps a quantity with its unit, such as "loss (nats)", to lines by name; a
     single line needs no name (""). All lines have a value for each of `x`, which counts
     from 0 if it is not given. `levels` draws a dashed line at a value of a panel, with
-    a text. Few points, up to 12, get markers.
+    a text. Few points, up to 12, get markers. A panel holds up to seven lines.
     """
     lengths = {len(values) for lines in panels.values() for values in lines.values()}
     if len(lengths) != 1 or 0 in lengths:
@@ -108,7 +109,8 @@ def line_panels(
     with new_figure(height) as figure:
         row = figure.subplots(1, len(panels), squeeze=False)[0]
         for axes, (quantity, lines) in zip(row, panels.items(), strict=True):
-            for colour, (name, values) in zip(PALETTE, lines.items(), strict=False):
+            colours = colours_for(len(lines), PALETTE, "lines")
+            for colour, (name, values) in zip(colours, lines.items(), strict=True):
                 marker = "o" if count <= 12 else None
                 values = np.asarray(values, dtype=float)
                 look = {"marker": marker, "ms": 4, "lw": 2 if count < 200 else 1.3}

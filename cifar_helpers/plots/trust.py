@@ -12,6 +12,7 @@ from cifar_helpers.calibration import Calibration
 from cifar_helpers.intervals import wilson_interval
 from cifar_helpers.plots.images import PAGE, _canvas, _draw, _fit, _write_title
 from cifar_helpers.plots.inputs import (
+    colours_for,
     require_length,
     to_array,
     to_labels,
@@ -112,13 +113,11 @@ def severity_curves(
 
     `panels[corruption][network]` is (S, 4), rows of severity, value, low, high.
     """
-    colours = (BLUE, ORANGE, GREEN)
     with new_figure(3.0) as figure:
         row = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for axes, (name, curves) in zip(row, panels.items(), strict=True):
-            if len(curves) > len(colours):
-                raise ValueError(f"one panel shows at most {len(colours)} networks")
-            for colour, (network, values) in zip(colours, curves.items(), strict=False):
+            colours = colours_for(len(curves), (BLUE, ORANGE, GREEN), "networks")
+            for colour, (network, values) in zip(colours, curves.items(), strict=True):
                 values = to_array(values, "values", 2).astype(float)
                 if values.shape[1] != 4:
                     raise ValueError("give rows of severity, value, low and high")
@@ -248,8 +247,7 @@ def feature_points(
     """
     labels = to_labels(labels, classes)
     colours = (*PALETTE, INK, SOFT, "#882255")
-    if len(classes) > len(colours):
-        raise ValueError(f"one figure shows at most {len(colours)} classes")
+    colours = colours_for(len(classes), colours, "classes")
     with new_figure(4.6) as figure:
         row = figure.subplots(1, len(panels), squeeze=False)[0]
         for axes, (title, points) in zip(row, panels.items(), strict=True):
