@@ -66,3 +66,21 @@ def curves_of(figure):
         {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
         for axes in figure.axes
     ]
+
+
+def contrast(one, other):
+    """Contrast ratio of two colours by the Web Content Accessibility Guidelines."""
+
+    def luminance(colour):
+        total = 0.0
+        for value, weight in zip(
+            matplotlib.colors.to_rgb(colour), (0.2126, 0.7152, 0.0722), strict=True
+        ):
+            bent = (
+                value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4
+            )
+            total += weight * bent
+        return total
+
+    dark, bright = sorted((luminance(one), luminance(other)))
+    return (bright + 0.05) / (dark + 0.05)

@@ -3,10 +3,10 @@
 import matplotlib as mpl
 import numpy as np
 import pytest
-from drawn import NAMES
+from drawn import NAMES, contrast
 
 from cifar_helpers import confusion, plots
-from cifar_helpers.plots.confusion import readable_ink
+from cifar_helpers.plots.style import readable_ink
 
 COUNTS = np.array([[900, 90, 10], [40, 800, 0], [3, 7, 990]])
 
@@ -14,24 +14,6 @@ COUNTS = np.array([[900, 90, 10], [40, 800, 0], [3, 7, 990]])
 def written(axes):
     """Place of a text to the text."""
     return {text.get_position(): text.get_text() for text in axes.texts}
-
-
-def contrast(one, other):
-    """Contrast ratio of two colours by the Web Content Accessibility Guidelines."""
-
-    def luminance(colour):
-        total = 0.0
-        for value, weight in zip(
-            mpl.colors.to_rgb(colour), (0.2126, 0.7152, 0.0722), strict=True
-        ):
-            bent = (
-                value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4
-            )
-            total += weight * bent
-        return total
-
-    dark, bright = sorted((luminance(one), luminance(other)))
-    return (bright + 0.05) / (dark + 0.05)
 
 
 @pytest.mark.parametrize("colours", ["Oranges", "Blues", "RdBu"])

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from drawn import IMAGES, texts
-from matplotlib.colors import to_rgb
+from drawn import IMAGES, contrast, texts
 from torch.nn import functional as F
 
 from cifar_helpers import plots
@@ -23,13 +22,14 @@ def test_number_grid():
 
 
 def test_number_grid_writes_readable_numbers():
-    with plots.new_figure(2) as figure:
-        axes = figure.subplots()
-        plots.number_grid(axes, [range(12)], "{:.0f}", cmap="gray", size=9)
-    inks = [np.mean(to_rgb(text.get_color())) for text in axes.texts]
-    paper = np.arange(12) / 11
-    assert (np.abs(inks - paper) > 0.4).all()  # black on light, white on dark
-    assert {text.get_size() for text in axes.texts} == {9}
+    for cmap in ("gray", plots.SEQUENTIAL, plots.DIVERGING):
+        with plots.new_figure(2) as figure:
+            axes = figure.subplots()
+            drawn = plots.number_grid(axes, [range(60)], "{:.0f}", cmap=cmap, size=9)
+        for text in axes.texts:
+            paper = drawn.to_rgba(float(text.get_text()))
+            assert contrast(text.get_color(), paper) >= 4.5
+        assert {text.get_size() for text in axes.texts} == {9}
     with pytest.raises(ValueError, match="values must be .* 2 dimensions"):
         plots.number_grid(axes, [1, 2])
 

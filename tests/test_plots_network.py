@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from drawn import STAGES, texts
+from drawn import STAGES, contrast, texts
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Polygon
 
@@ -27,6 +27,15 @@ def test_block_diagram():
     strips = [bars[0].get_width() for bars in axes.containers]
     shares = np.array(strips).reshape(2, 3) / (np.sum(strips) / 2)
     np.testing.assert_allclose(shares, [[0, 0.75, 0.25], [0, 0.8, 0.2]])
+
+
+def test_shares_of_a_block_diagram_can_be_read():
+    stages = [{**STAGES[1], "name": str(number)} for number in range(7)]
+    (axes,) = plots.block_diagram(stages).axes
+    shares = [text for text in axes.texts if text.get_text() == "14 %"]
+    papers = [bars[0].get_facecolor() for bars in axes.containers]
+    for text, paper in zip(shares, papers, strict=True):
+        assert contrast(text.get_color(), paper) >= 4.5
 
 
 def test_block_diagram_draws_shortcuts():

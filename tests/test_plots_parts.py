@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from drawn import pictures, texts
+from drawn import contrast, pictures, texts
 
 from cifar_helpers import plots
 
@@ -48,6 +48,13 @@ def test_strips_share_out_to_100_percent_and_name_the_large_pieces():
     ):
         with pytest.raises(ValueError, match=message):
             plots.share_strips(wrong, TITLES)
+
+
+def test_shares_on_strips_can_be_read():
+    titles = {str(number): f"part {number}" for number in range(7)}
+    (axes,) = plots.share_strips({"cost": dict.fromkeys(titles, 1)}, titles).axes
+    for text, strip in zip(axes.texts, axes.patches, strict=True):
+        assert contrast(text.get_color(), strip.get_facecolor()) >= 4.5
 
 
 @pytest.mark.parametrize(("share", "shown"), [(4.4, False), (4.6, True)])

@@ -6,11 +6,16 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from cifar_helpers.plots.inputs import require_length, to_array
-from cifar_helpers.plots.style import INK, ORANGE, SOFT, new_figure
+from cifar_helpers.plots.style import (
+    INK,
+    ORANGE,
+    SOFT,
+    new_figure,
+    readable_ink,
+)
 
 RIGHT, MISTAKES = "Blues", "Oranges"  # each on a colour scale of its own
 BETTER = "RdBu"  # from worse, red, to better, blue
@@ -145,19 +150,6 @@ def confusion_difference(points, classes: Sequence[str], marked) -> Figure:
             mesh, ax=axes, label="better (points)", shrink=0.8, extend="both"
         )
     return figure
-
-
-def readable_ink(colour) -> str:
-    """Black or white, whichever stands out more on `colour`: at least 4.5 to 1.
-
-    Contrast and luminance as in the Web Content Accessibility Guidelines 2.1.
-    """
-    linear = [
-        c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4
-        for c in to_rgb(colour)
-    ]
-    luminance = float(np.dot((0.2126, 0.7152, 0.0722), linear))
-    return "white" if 1.05 / (luminance + 0.05) > (luminance + 0.05) / 0.05 else "black"
 
 
 def _checked(matrix, classes: Sequence[str]) -> np.ndarray:

@@ -25,6 +25,7 @@ from cifar_helpers.plots.style import (
     VERMILION,
     YELLOW,
     new_figure,
+    readable_ink,
 )
 
 
@@ -45,11 +46,11 @@ def number_grid(
     array = to_array(values, "values", 2)
     low, high = limits or (array.min(), array.max())
     drawn = axes.imshow(array, vmin=low, vmax=high, cmap=cmap)
-    light = drawn.to_rgba(array)[..., :3] @ (0.299, 0.587, 0.114)  # (H, W), 0 to 1
+    paper = drawn.to_rgba(array)  # (H, W, 4)
     for (row, column), value in np.ndenumerate(array):
-        ink = "black" if light[row, column] > 0.5 else "white"
         text = template.format(value).replace("-", "−")
-        axes.text(column, row, text, ha="center", va="center", color=ink, size=size)
+        look = {"color": readable_ink(paper[row, column]), "size": size}
+        axes.text(column, row, text, ha="center", va="center", **look)
     axes.set(xticks=(), yticks=())
     axes.spines[:].set_visible(False)
     axes.grid(False)

@@ -21,6 +21,7 @@ from cifar_helpers.plots.style import (
     WIDTH,
     blank_canvas,
     new_figure,
+    readable_ink,
 )
 
 
@@ -223,9 +224,8 @@ def _draw_share(
         options = {"left": left, "color": colour, "edgecolor": "white", "lw": 0.8}
         axes.barh(y, length, 0.22, **options)
         if length > 0.42:
-            light = np.dot(to_rgb(colour), (0.299, 0.587, 0.114)) > 0.5
             place = (left + length / 2, y + 0.005)
-            text = {"size": 9, "color": INK if light else "white"}
+            text = {"size": 9, "color": readable_ink(colour)}
             share = f"{100 * amount / total:.0f} %"
             axes.text(*place, share, ha="center", va="center", **text)
         left += length

@@ -3,11 +3,10 @@
 from collections.abc import Mapping
 
 import numpy as np
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from cifar_helpers.plots.inputs import require_filled, to_array, to_pictures
-from cifar_helpers.plots.style import INK, PALETTE, new_figure
+from cifar_helpers.plots.style import PALETTE, new_figure, readable_ink
 
 LEAST_PERCENT = 4.5  # of a strip: a narrower piece has no room for its share
 
@@ -78,11 +77,9 @@ def share_strips(
                 look = {"color": colour, "edgecolor": "white", "label": label}
                 axes.barh(place, share, 0.62, left[number], **look)
                 if share > LEAST_PERCENT:
-                    light = np.dot(to_rgb(colour), (0.299, 0.587, 0.114)) > 0.5
                     text = {"ha": "center", "va": "center", "size": 9}
-                    middle = left[number] + share / 2
-                    text["color"] = INK if light else "white"
-                    axes.text(middle, place, f"{share:.0f} %", **text)
+                    middle, ink = left[number] + share / 2, readable_ink(colour)
+                    axes.text(middle, place, f"{share:.0f} %", color=ink, **text)
             largest = int(shares.argmax())
             told.append(f"{cost}: most in {titles[parts[largest]]}")
         axes.set_yticks(range(len(amounts)), amounts)

@@ -8,6 +8,7 @@ from io import BytesIO
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
@@ -136,6 +137,19 @@ def new_figure(height: float, width: float = WIDTH, **options) -> Iterator[Figur
             yield figure
         finally:
             plt.close(figure)
+
+
+def readable_ink(colour) -> str:
+    """Black or white, whichever stands out more on `colour`: at least 4.5 to 1.
+
+    Contrast and luminance as in the Web Content Accessibility Guidelines 2.1.
+    """
+    linear = [
+        c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4
+        for c in to_rgb(colour)
+    ]
+    luminance = float(np.dot((0.2126, 0.7152, 0.0722), linear))
+    return "white" if 1.05 / (luminance + 0.05) > (luminance + 0.05) / 0.05 else "black"
 
 
 def blank_canvas(figure: Figure, width: float, height: float) -> Axes:
