@@ -189,3 +189,13 @@ def pooled_intervals(
     quantile = t_quantile(freedom)
     intervals = [(mean(g), quantile * spread / math.sqrt(len(g))) for g in groups]
     return intervals, spread
+
+
+def wilson_limits(percents, counts) -> np.ndarray:
+    """The ends of `wilson_interval` for many shares in percent, (2, N): lows, highs.
+
+    `percents` (N,) are shares of `counts` (N,) images each; N may be 0.
+    """
+    correct = np.rint(np.multiply(percents, counts) / 100).astype(int)
+    pairs = zip(correct, np.asarray(counts), strict=True)
+    return np.array([wilson_interval(*pair) for pair in pairs]).reshape(-1, 2).T

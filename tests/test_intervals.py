@@ -15,6 +15,7 @@ from cifar_helpers.intervals import (
     t_quantile,
     welch_interval,
     wilson_interval,
+    wilson_limits,
 )
 
 FIRST, SECOND = [88.05, 87.64, 88.15], [87.67, 86.95, 87.3, 87.1]
@@ -172,3 +173,12 @@ def test_paired_interval_ends_where_accuracies_do():
     right, wrong = np.ones(3), np.zeros(3)
     assert paired_interval(right, wrong)[2] == 100
     assert paired_interval(wrong, right)[1] == -100
+
+
+def test_limits_of_many_shares_are_scipys():
+    correct, counts = np.array([0, 3, 57, 999]), np.array([1, 7, 99, 1000])
+    tests = [stats.binomtest(*pair) for pair in zip(correct, counts, strict=True)]
+    expected = [test.proportion_ci(method="wilson") for test in tests]
+    limits = wilson_limits(100 * correct / counts, counts)
+    assert limits == pytest.approx(100 * np.array(expected).T, abs=1e-2)
+    assert wilson_limits([], []).shape == (2, 0)

@@ -7,35 +7,6 @@ from drawn import NAMES, random_predictions, texts
 from cifar_helpers import intervals, plots, scores
 
 
-def report_of(**recalls):
-    return {
-        name: {"recall_percent": value, "f1_percent": value, "support": 200}
-        for name, value in recalls.items()
-    }
-
-
-def test_per_class_bars_are_sorted_and_carry_error_bars():
-    figure = plots.per_class_bars(report_of(cat=70.0, dog=90.0, ship=80.5))
-    (axes,) = figure.axes
-    assert [bar.get_width() for bar in axes.patches] == [70.0, 80.5, 90.0]
-    names = [tick.get_text() for tick in axes.get_yticklabels()]
-    assert names == ["cat", "ship", "dog"]  # drawn from the bottom up
-    (low, _), (high, _) = axes.collections[0].get_segments()[0]
-    assert (low, high) == pytest.approx(intervals.wilson_interval(140, 200))
-    assert {"70.0", "80.5", "90.0", "recall (%)"} <= set(texts(figure))
-
-
-def test_per_class_bars_of_another_metric():
-    report = report_of(cat=70.0, dog=float("nan"))
-    (axes,) = plots.per_class_bars(report, "f1_percent").axes
-    assert [bar.get_width() for bar in axes.patches] == [70.0]
-    assert len(axes.collections) == 0
-    with pytest.raises(ValueError, match="metric must be one of.*'recall'"):
-        plots.per_class_bars(report, "recall")
-    with pytest.raises(ValueError, match="holds no precision_percent"):
-        plots.per_class_bars(report, "precision_percent")
-
-
 def lines_of(axes):
     """Label to points, of the curves that have one."""
     return {

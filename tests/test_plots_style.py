@@ -16,7 +16,7 @@ from matplotlib.text import Text
 from nbclient import NotebookClient
 from PIL import Image
 
-from cifar_helpers import calibration, confusion, evaluation, plots, scores
+from cifar_helpers import calibration, confusion, plots, scores
 from cifar_helpers.data import CLASSES
 from cifar_helpers.plots import style
 
@@ -59,7 +59,6 @@ def figures():
         plots.pixel_histogram(IMAGES),
         plots.confusion_matrix(np.eye(3), NAMES),
         plots.reliability_diagram(calibration.calibration(predictions)),
-        plots.per_class_bars(evaluation.per_class_report(predictions)),
         plots.counts_and_shares(np.eye(3), NAMES),
         plots.ordered_confusion(MATRIX, NAMES, *confusion.similar_classes(MATRIX)),
         plots.confusion_difference(np.eye(3), NAMES, np.eye(3)),

@@ -44,7 +44,6 @@ from cifar_helpers.plots.effects import (
 from cifar_helpers.plots.evaluation import (
     claim_sizes,
     dots_with_intervals,
-    per_class_bars,
     selective_curves,
     threshold_curves,
 )

@@ -1,61 +1,19 @@
-"""How good and how sure: measures per class, curves over thresholds."""
+"""How good and how sure: values with intervals, curves over thresholds."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from cifar_helpers.intervals import wilson_interval
+from cifar_helpers.intervals import wilson_limits
 from cifar_helpers.plots.inputs import require_filled, require_length, to_array
 from cifar_helpers.plots.style import (
-    BLUE,
     INK,
     PALETTE,
     SOFT,
     new_figure,
 )
 from cifar_helpers.scores import ThresholdCurve
-
-
-def per_class_bars(
-    report: Mapping[str, Mapping[str, float]], metric: str = "recall_percent"
-) -> Figure:
-    """One measure of each class as sorted horizontal bars, the best on top.
-
-    `report` comes from `evaluation.per_class_report`. Recall, a share of the class's
-    own images, carries its 95 % Wilson interval.
-    """
-    known = {
-        "precision_percent": "precision (%)",
-        "recall_percent": "recall (%)",
-        "f1_percent": "F1 (%)",
-    }
-    if metric not in known:
-        raise ValueError(f"metric must be one of {list(known)}, got {metric!r}")
-    rows = {name: row[metric] for name, row in report.items() if metric in row}
-    finite = {name: value for name, value in rows.items() if np.isfinite(value)}
-    if not finite:
-        raise ValueError(f"the report holds no {metric}: pass a per_class_report")
-    names = sorted(finite, key=finite.get)
-    values = np.array([finite[name] for name in names])
-    with new_figure(0.32 * len(names) + 0.8, 7.5) as figure:
-        axes = figure.subplots()
-        axes.barh(names, values, color=BLUE, height=0.68)
-        ends = values
-        if metric == "recall_percent":
-            support = [report[name]["support"] for name in names]
-            pairs = zip(values, support, strict=True)
-            limits = [wilson_interval(round(v * n / 100), n) for v, n in pairs]
-            low, high = np.array(limits).T
-            axes.hlines(names, low, high, color=INK, linewidth=1.3)
-            ends = high
-        for row, (value, end) in enumerate(zip(values, ends, strict=True)):
-            axes.text(end + 1, row, f"{value:.1f}", va="center", size=9)
-        axes.set(xlim=(0, 106), xlabel=known[metric])
-        axes.set_xticks(range(0, 101, 20))
-        axes.grid(False, axis="y")
-        axes.tick_params(axis="y", length=0)
-    return figure
 
 
 def dots_with_intervals(
@@ -129,11 +87,9 @@ def selective_curves(curves: Mapping[str, tuple]) -> Figure:
             colour = PALETTE[index % len(PALETTE)]
             style = ("-", "--", "-.", ":")[index % 4]
             answered = np.arange(1, len(error) + 1)
-            wrong = np.rint(error * answered).astype(int).tolist()
-            pairs = zip(wrong, answered.tolist(), strict=True)
-            low, high = np.array([wilson_interval(*pair) for pair in pairs]).T
             look = {"color": colour, "alpha": 0.18, "linewidth": 0}
-            axes.fill_between(100 * coverage, low, high, **look)
+            limits = wilson_limits(100 * error, answered)
+            axes.fill_between(100 * coverage, *limits, **look)
             axes.plot(100 * coverage, 100 * error, style, color=colour, label=label)
             highest = max(highest, 100 * error[-1])
         axes.set(xlabel="images answered (%)", ylabel="wrong among these (%)")

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from torch.nn import functional as F
 
 from cifar_helpers.calibration import Calibration
-from cifar_helpers.intervals import wilson_interval
+from cifar_helpers.intervals import wilson_limits
 from cifar_helpers.plots.images import PAGE, _canvas, _draw, _fit, _write_title
 from cifar_helpers.plots.inputs import (
     colours_for,
@@ -97,11 +97,8 @@ def _draw_bins(axes: Axes, calibration: Calibration) -> None:
         linewidth=1,
         label="gap to confidence",
     )
-    counts = calibration.count[filled]
-    pairs = zip(accuracy, counts, strict=True)
-    limits = [wilson_interval(round(a * n / 100), int(n)) for a, n in pairs]
-    low, high = np.array(limits).reshape(-1, 2).T
-    axes.vlines(place, low, high, color=INK, linewidth=1.2)
+    limits = wilson_limits(accuracy, calibration.count[filled])
+    axes.vlines(place, *limits, color=INK, linewidth=1.2)
     axes.plot((0, 100), (0, 100), "--", color=INK, lw=1.2, label="calibrated")
     axes.set(xlim=(0, 100), ylim=(0, 100))
 
@@ -283,9 +280,8 @@ def reader_beside_network(network: Calibration, reader: Calibration | None) -> F
                 continue
             filled = one.count > 0
             sure, right = 100 * one.confidence[filled], 100 * one.accuracy[filled]
-            pairs = zip(right, one.count[filled], strict=True)
-            limits = [wilson_interval(round(r * n / 100), int(n)) for r, n in pairs]
-            axes.vlines(sure, *np.array(limits).reshape(-1, 2).T, color=colour, lw=1.3)
+            limits = wilson_limits(right, one.count[filled])
+            axes.vlines(sure, *limits, color=colour, lw=1.3)
             axes.plot(sure, right, marker, color=colour, label=name)
         axes.set(xlim=(0, 100), ylim=(0, 100))
         axes.set(xlabel="how sure (%)", ylabel="how often right (%)")
