@@ -2,12 +2,17 @@
 
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from cifar_helpers.model import CIFAR10Net, NetConfig
-from cifar_helpers.receptive_field import effective_receptive_field, receptive_field
+from cifar_helpers.receptive_field import (
+    EffectiveField,
+    effective_receptive_field,
+    receptive_field,
+)
 from tests.receptive_field_oracle import NARROW, last
 
 
@@ -47,6 +52,21 @@ def test_effective_size_of_equal_weights_is_the_kernel(kernel, size):
     start = (13 - kernel + 1) // 2
     assert field.centre == pytest.approx([start + (kernel - 1) / 2] * 2)
     assert field.sigma == pytest.approx([((kernel**2 - 1) / 12) ** 0.5] * 2, abs=1e-6)
+
+
+def test_share_counts_the_pixels_of_the_square():
+    map = torch.zeros(6, 9, dtype=torch.float64)
+    map[1:4, 2:8] = torch.rand(3, 6)
+    field = EffectiveField("", map / map.sum(), (2.3, 4.8), (1, 1), 1, 0.95, 1)
+    assert field.middle == (2.5, 5.0)
+    for side in range(1, 12):
+        inside = [
+            value
+            for (row, column), value in np.ndenumerate(field.map)
+            if max(abs(row - 2.5), abs(column - 5)) <= (side - 1) / 2
+        ]
+        assert field.share(side) == pytest.approx(sum(inside))
+    assert field.share(11) == pytest.approx(1)
 
 
 def test_effective_size_grows_like_the_root_of_the_depth():

@@ -206,7 +206,7 @@ def _draw_heat(axes: Axes, shown) -> None:
     axes.imshow(map / (map.max() or 1), norm=PowerNorm(0.5, 0, 1))
     if measured:
         side = shown.effective_size
-        row, column = (round(2 * centre) / 2 for centre in shown.centre)
+        row, column = shown.middle
         corner = (column - side / 2, row - side / 2)
         axes.add_patch(Rectangle(corner, side, side, fill=False, ec="white", lw=1.5))
     height, width = map.shape
@@ -216,12 +216,7 @@ def _draw_heat(axes: Axes, shown) -> None:
 
 def share_within(field: EffectiveField, sides) -> np.ndarray:
     """The share (%) of a measured field within centred squares of these sides."""
-    height, width = field.map.shape
-    middle = [round(2 * centre) / 2 for centre in field.centre]
-    rows, columns = np.arange(height) - middle[0], np.arange(width) - middle[1]
-    distance = np.maximum(abs(rows)[:, None], abs(columns))  # (H, W)
-    map = field.map.numpy()
-    return np.array([100 * map[distance <= (side - 1) / 2].sum() for side in sides])
+    return np.array([100 * field.share(side) for side in sides])
 
 
 def shares_within_squares(

@@ -4,7 +4,8 @@ Inside the box of pixels that a unit can see, most pixels near the edge hardly c
 its value: the effective receptive field is smaller (Luo et al. 2016).
 """
 
-from dataclasses import dataclass
+import itertools
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,20 @@ class EffectiveField:
     effective_size: int  # side of the smallest centred square with `mass` of the map
     mass: float  # 0.95 unless asked otherwise
     images: int  # number of images averaged
+
+    @property
+    def middle(self) -> tuple[float, float]:
+        """The middle of its squares: the centre, rounded to half a pixel."""
+        return tuple(round(2 * centre) / 2 for centre in self.centre)
+
+    def share(self, side: int) -> float:
+        """Share of the map, 0 to 1, within the square of this side around `middle`."""
+        rows, columns = (
+            (torch.arange(length) - middle).abs()
+            for length, middle in zip(self.map.shape, self.middle, strict=True)
+        )
+        distance = torch.maximum(rows[:, None], columns)  # (H, W), from the middle
+        return float(self.map[distance <= (side - 1) / 2].sum())
 
 
 def effective_receptive_field(
@@ -131,19 +146,15 @@ def _summarize(layer: str, density: Tensor, mass: float, images: int) -> Effecti
         density.sum(dim=1) @ (rows - row) ** 2,
         density.sum(dim=0) @ (columns - column) ** 2,
     )
-    middle = [(2 * centre).round() / 2 for centre in (row, column)]
-    distance = torch.maximum(
-        (rows - middle[0]).abs()[:, None], (columns - middle[1]).abs()
-    )  # (H, W): a square of side s holds the pixels with distance <= (s - 1) / 2
-    side = 1
-    while density[distance <= (side - 1) / 2].sum() < mass - 1e-12:
-        side += 1
-    return EffectiveField(
+    field = EffectiveField(
         layer=layer,
         map=density,
         centre=(float(row), float(column)),
         sigma=tuple(float(variance.sqrt()) for variance in variances),
-        effective_size=side,
+        effective_size=1,
         mass=mass,
         images=images,
     )
+    sides = itertools.count(1)
+    large = next(side for side in sides if field.share(side) >= mass - 1e-12)
+    return replace(field, effective_size=large)
