@@ -93,7 +93,7 @@ def test_slider_shows_where_someone_watches_and_nowhere_else():
 
 def test_slider_outside_a_kernel():
     assert not in_kernel() and not is_interactive()
-    assert slider(plots.class_counts, labels=(1, 2)) is None
+    assert slider(plots.stamps, size=(1, 3)) is None
 
 
 def test_source_is_shown_as_written():

@@ -53,17 +53,10 @@ def test_images_are_enlarged_by_a_whole_number_without_interpolation(columns, ti
         assert len(found) == 1
 
 
-def test_examples_and_overlays_are_enlarged_by_whole_numbers_too():
+def test_examples_are_enlarged_by_a_whole_number_too():
     picture = IMAGES[0].permute(1, 2, 0).numpy()
     examples = pixels_of(plots.class_examples(IMAGES, LABELS, NAMES, per_class=4))
     assert len(find_enlarged(examples, picture, int(1600 / 4 / 1.03 / 8))) == 1
-    overlays = pixels_of(plots.overlay_maps(IMAGES[:4], np.ones((4, 3, 3)), "abcd"))
-    factor = int(1600 / 4 / 1.03 / 8)
-    ((row, column),) = find_enlarged(overlays, picture, factor)
-    below = overlays[row + 8 * factor :, column : column + 8 * factor]
-    below = below[np.ptp(below, axis=(1, 2)) > 0][: 8 * factor]  # past the white gap
-    squares = below.reshape(8, factor, 8, factor, 3)
-    assert (squares == squares[:, :1, :, :1]).all()
 
 
 def test_long_titles_are_broken_between_words():
@@ -133,14 +126,6 @@ def test_class_examples_sorts_by_class():
         plots.class_examples(IMAGES, LABELS, NAMES, per_class=0)
 
 
-def test_class_counts():
-    figure = plots.class_counts(LABELS, NAMES)
-    (axes,) = figure.axes
-    assert [bar.get_height() for bar in axes.patches] == [4, 5, 3]
-    assert [tick.get_text() for tick in axes.get_xticklabels()] == list(NAMES)
-    assert {"4", "5", "3", "images"} <= set(texts(figure))
-
-
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
@@ -152,7 +137,7 @@ def test_class_counts():
 )
 def test_labels_are_checked(labels, message):
     with pytest.raises(ValueError, match=message):
-        plots.class_counts(labels, NAMES)
+        plots.class_examples(IMAGES[:2], labels, NAMES)
     with pytest.raises(ValueError, match="got 1 labels for 12 images"):
         plots.class_examples(IMAGES, [0], NAMES)
 
@@ -201,57 +186,3 @@ def test_mistakes_refuse_wrong_indices(indices):
         plots.mistakes(IMAGES, random_predictions(), indices)
     with pytest.raises(ValueError, match="got 11 images for 12 predictions"):
         plots.mistakes(IMAGES[:11], random_predictions(), [0])
-
-
-def spread_over(map, size):
-    """Bilinear interpolation of a square map to size x size, pixel centre by centre."""
-    centres = (np.arange(size) + 0.5) * len(map) / size - 0.5
-    known = np.arange(len(map))
-    rows = np.stack([np.interp(centres, known, row) for row in map])
-    return np.stack([np.interp(centres, known, column) for column in rows.T]).T
-
-
-def test_overlay_map():
-    values = np.array([[0.0, 0.5], [-0.2, 0.1]])
-    figure = plots.overlay_map(IMAGES[0], torch.tensor(values), "cat", label="drop")
-    axes, colourbar = figure.axes[0], figure.axes[0].child_axes[0]
-    plain, grey, heat = pictures(axes)
-    assert (plain == IMAGES[0].permute(1, 2, 0).numpy()).all()
-    assert grey[3, 4] == pytest.approx(plain[3, 4] @ [0.299, 0.587, 0.114])
-    np.testing.assert_allclose(heat, spread_over(values, 8))
-    assert axes.images[2].get_clim() == (-0.5, 0.5)  # zero is white
-    places = [image.get_extent() for image in axes.images]
-    assert places[1] == places[2]  # the map lies on the grey image, beside the other
-    assert places[0][1] < places[1][0] and places[0][2:] == places[1][2:]
-    assert "cat" in texts(figure)
-    assert colourbar.get_ylabel() == "drop"
-
-
-def test_overlay_maps():
-    maps = np.arange(12.0).reshape(3, 2, 2)
-    figure = plots.overlay_maps(IMAGES[:3], maps, NAMES)
-    (axes,) = figure.axes
-    assert len(axes.images) == 9  # three pairs, the lower one in two layers
-    for index in range(3):
-        plain, grey, heat = axes.images[3 * index : 3 * index + 3]
-        np.testing.assert_allclose(heat.get_array(), spread_over(maps[index], 8))
-        assert heat.get_clim() == (-11, 11)  # one scale for all
-        assert plain.get_extent()[:2] == grey.get_extent()[:2]  # below each other
-        assert plain.get_extent()[2] < grey.get_extent()[3]
-    assert [text.get_text() for text in axes.texts] == list(NAMES)
-
-
-def test_overlays_refuse():
-    maps = np.zeros((12, 2, 2))
-    with pytest.raises(ValueError, match="at most 8 images, got 12"):
-        plots.overlay_maps(IMAGES, maps, ["a"] * 12)
-    with pytest.raises(ValueError, match="got 12 maps for 2 images"):
-        plots.overlay_maps(IMAGES[:2], maps, ["a"] * 2)
-    with pytest.raises(ValueError, match="got 1 titles for 2 images"):
-        plots.overlay_maps(IMAGES[:2], maps[:2], ["a"])
-    with pytest.raises(ValueError, match="map must be .* 2 dimensions"):
-        plots.overlay_map(IMAGES[0], maps)
-    with pytest.raises(ValueError, match="image must be .* 3 dimensions"):
-        plots.overlay_map(IMAGES, maps[0])
-    with pytest.raises(ValueError, match="not finite"):
-        plots.overlay_map(IMAGES[0], maps[0] * np.nan)

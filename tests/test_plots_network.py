@@ -8,7 +8,6 @@ from matplotlib.patches import Polygon
 
 from cifar_helpers import plots
 from cifar_helpers.model import CIFAR10Net, table_of_sizes
-from cifar_helpers.recipes import PRESETS
 
 
 def test_block_diagram():
@@ -92,11 +91,7 @@ def test_network_map_says_where_you_are():
     assert [to_rgb(p.get_facecolor()) == to_rgb(plots.BLUE) for p in both].count(1) == 2
 
 
-@pytest.mark.parametrize("name", ["cpu", "champion"])
-def test_network_map_of_other_networks(name):
-    assert "you are here" not in plots.network_map(config=PRESETS[name][0]).get_label()
-
-
 def test_network_map_names_the_parts():
+    assert "you are here" not in plots.network_map().get_label()
     with pytest.raises(ValueError, match="dilated_far"):
         plots.network_map("se")

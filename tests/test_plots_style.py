@@ -17,7 +17,6 @@ from nbclient import NotebookClient
 from PIL import Image
 
 from cifar_helpers import calibration, confusion, plots, scores
-from cifar_helpers.data import CLASSES
 from cifar_helpers.plots import style
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -54,8 +53,6 @@ def figures():
         plots.image_grid(IMAGES[:3], ["a\nb", "c", "d"]),
         plots.class_examples(IMAGES, LABELS, NAMES),
         plots.mistakes(IMAGES, predictions, [0, 1]),
-        plots.overlay_maps(IMAGES[:2], np.ones((2, 4, 4)), ["a", "b"]),
-        plots.class_counts(LABELS, CLASSES),
         plots.pixel_histogram(IMAGES),
         plots.confusion_matrix(np.eye(3), NAMES),
         plots.reliability_diagram(calibration.calibration(predictions)),

@@ -58,13 +58,10 @@ from cifar_helpers.plots.fields import (
     views,
 )
 from cifar_helpers.plots.images import (
-    class_counts,
     class_examples,
     image_grid,
     mean_images,
     mistakes,
-    overlay_map,
-    overlay_maps,
     pixel_histogram,
 )
 from cifar_helpers.plots.layers import (

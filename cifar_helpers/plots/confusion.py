@@ -21,27 +21,20 @@ RIGHT, MISTAKES = "Blues", "Oranges"  # each on a colour scale of its own
 BETTER = "RdBu"  # from worse, red, to better, blue
 
 
-def confusion_matrix(
-    matrix, classes: Sequence[str], normalized: bool = False
-) -> Figure:
-    """A heat map of true class (row) against predicted class (column).
+def confusion_matrix(matrix, classes: Sequence[str]) -> Figure:
+    """A heat map of the counts of true class (row) against predicted class (column).
 
     Mistakes (orange) and right answers (blue) have a colour scale of their own, so that
-    a few mistakes stand out beside many right answers. `normalized=True`: the values
-    are fractions of the true class and are written in percent.
+    a few mistakes stand out beside many right answers.
     """
-    values = _checked(matrix, classes)
-    if normalized and values.max() > 1:
-        raise ValueError("normalized=True takes fractions, got values above 1")
-    if not normalized and (values != values.round()).any():
-        raise ValueError("counts must be whole: pass normalized=True for fractions")
-    unit = "% of the true class" if normalized else "images"
+    counts = _checked(matrix, classes)
+    if (counts != counts.round()).any():
+        raise ValueError("matrix must hold counts, whole numbers")
     with new_figure(7.2, 7.6) as figure:
         axes = figure.subplots()
-        shown = 100 * values if normalized else values
-        _draw_both(axes, shown, "{:.1f}" if normalized else "{:.0f}")
+        _draw_both(axes, counts, "{:.0f}")
         _name_classes(axes, classes, classes)
-        axes.set(xlabel=f"predicted class ({unit})", ylabel="true class")
+        axes.set(xlabel="predicted class (images)", ylabel="true class")
     return figure
 
 

@@ -9,11 +9,9 @@ from contextlib import contextmanager
 from textwrap import TextWrapper
 
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
-from torch.nn import functional as F
 
 from cifar_helpers.evaluation import Predictions
 from cifar_helpers.plots.inputs import (
@@ -25,7 +23,6 @@ from cifar_helpers.plots.inputs import (
 from cifar_helpers.plots.style import (
     BLUE,
     DENSITY,
-    DIVERGING,
     DPI,
     GREEN,
     INK,
@@ -123,44 +120,6 @@ def mistakes(images, predictions: Predictions, indices, columns: int = 6) -> Fig
     return image_grid(images[chosen], titles, columns=columns)
 
 
-def overlay_map(image, map, title: str = "", label: str = "value") -> Figure:
-    """An image beside the same image under a heat map; see `overlay_maps`."""
-    image, map = to_array(image, "image", 3), to_array(map, "map", 2)
-    pictures = to_pictures(image[None])
-    return _draw_overlays(pictures, map[None], [title], label, across=True)
-
-
-def overlay_maps(images, maps, titles: Sequence[str], label: str = "value") -> Figure:
-    """Images in one row, below them the same in grey under their heat maps.
-
-    `images` (N, 3, H, W), `maps` (N, h, w) of any size, spread over the image's pixels
-    by bilinear interpolation. All maps share one scale, named by `label`: red above
-    zero, blue below.
-    """
-    pictures = to_pictures(to_array(images, "images", 4))
-    maps = to_array(maps, "maps", 3)
-    require_length(maps, len(pictures), "maps", "images")
-    require_length(titles, len(pictures), "titles", "images")
-    if len(pictures) > 8:
-        raise ValueError(f"one figure shows at most 8 images, got {len(pictures)}")
-    return _draw_overlays(pictures, maps, titles, label, across=False)
-
-
-def class_counts(labels, classes: Sequence[str]) -> Figure:
-    """How many images each class has."""
-    counts = np.bincount(to_labels(labels, classes), minlength=len(classes))
-    with new_figure(2.8) as figure:
-        axes = figure.subplots()
-        bars = axes.bar(classes, counts, color=BLUE, width=0.7)
-        axes.bar_label(bars, labels=[f"{n:,}" for n in counts], padding=2, size=9)
-        axes.grid(False, axis="x")
-        axes.tick_params(axis="x", length=0)
-        axes.margins(x=0.01, y=0.12)
-        axes.yaxis.set_major_formatter("{x:,.0f}")
-        axes.set(ylabel="images", xlabel="class")
-    return figure
-
-
 def pixel_histogram(images) -> Figure:
     """How the pixel values of each channel are spread, with mean and deviation.
 
@@ -237,34 +196,3 @@ def _fit_titles(titles: Sequence[str] | None, room: int) -> tuple[list[str], int
 def _write_title(axes: Axes, title: str, middle: float, top: float) -> None:
     """Write a title above a picture that begins at `top`."""
     axes.text(middle, top - 4, str(title), ha="center", va="bottom", size=9)
-
-
-def _draw_overlays(
-    pictures: np.ndarray, maps: np.ndarray, titles, label: str, across: bool
-) -> Figure:
-    """Draw pairs of picture and overlay, side by side (`across`) or stacked."""
-    if not np.isfinite(maps).all():
-        raise ValueError("a map holds values that are not finite")
-    highest = max(float(np.abs(maps).max()), 1e-12)
-    height, width = pictures.shape[1:3]
-    spread = torch.as_tensor(maps, dtype=torch.float64)[:, None]  # (N, 1, h, w)
-    maps = F.interpolate(spread, (height, width), mode="bilinear")[:, 0].numpy()
-    limits = {"vmin": -highest, "vmax": highest, "cmap": DIVERGING}
-    room = 500 if across else min(440, (PAGE - INCH) / len(pictures))
-    factor, step = _fit(pictures, room)
-    titles, head = _fit_titles(titles, step)
-    columns, rows = (2, 1) if across else (len(pictures), 2)
-    size = (columns * step + INCH, head + rows * step)  # an inch for the colour bar
-    with _canvas(*size) as (figure, axes):
-        for index, (picture, values) in enumerate(zip(pictures, maps, strict=True)):
-            left = index * step
-            _draw(axes, picture, left, head, factor)
-            _write_title(axes, titles[index], left + factor * width / 2, head)
-            corner = (step, head) if across else (left, head + step)
-            grey = picture @ np.array((0.299, 0.587, 0.114))
-            _draw(axes, grey, *corner, factor, cmap="gray")
-            drawn = _draw(axes, values, *corner, factor, alpha=0.6, **limits)
-        place = (columns * step + 6, (rows - 1) * step + head, 24, factor * height)
-        bar = axes.inset_axes(place, transform=axes.transData)
-        figure.colorbar(drawn, cax=bar, label=label)
-    return figure

@@ -88,14 +88,11 @@ def kernel_responses(names: Sequence[str], kernels, responses) -> Figure:
 
 
 def matrices(
-    parts: Mapping[str, object],
-    xlabels: Sequence[str],
-    ylabels: Sequence[str],
-    zero: str = "white",
+    parts: Mapping[str, object], xlabels: Sequence[str], ylabels: Sequence[str]
 ) -> Figure:
     """Matrices side by side, as wide as they have columns, each on its own scale.
 
-    Red is above zero, blue below; what is exactly zero has the colour `zero`.
+    Red is above zero, blue below; what is exactly zero is white.
     """
     arrays = {
         name: to_array(part, name, 2).astype(float) for name, part in parts.items()
@@ -110,7 +107,7 @@ def matrices(
         ):
             array = arrays[name]
             most = np.abs(array).max()
-            axes.set_facecolor(zero)
+            axes.set_facecolor("white")
             shown = np.ma.masked_equal(array, 0)
             look = {"cmap": DIVERGING, "vmin": -most, "vmax": most, "aspect": "auto"}
             axes.imshow(shown, **look)

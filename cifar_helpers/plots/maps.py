@@ -96,19 +96,18 @@ def map_row(
     titles: Sequence[str],
     label: str,
     cmap: str = SEQUENTIAL,
-    limits: tuple[float, float] | None = None,
     image=None,
 ) -> Figure:
     """Maps (h, w) in a row, on one colour scale named by `label`.
 
-    `limits` are those of the scale, by default from zero to the largest value, or, in
-    `DIVERGING` colours, as far below zero as above; values that are NaN stay white. An
-    `image` (3, H, W) stands before the maps, if given.
+    The scale reaches from zero to the largest value, or, in `DIVERGING` colours, as far
+    below zero as above; values that are NaN stay white. An `image` (3, H, W) stands
+    before the maps, if given.
     """
     arrays = [to_array(values, "maps", 2) for values in maps]
     require_length(titles, len(arrays), "titles", "maps")
     top = max(float(np.nanmax(np.abs(array))) for array in arrays)
-    low, high = limits or (-top if cmap == DIVERGING else 0, top)
+    low = -top if cmap == DIVERGING else 0
     panels = len(arrays) + (image is not None)
     with new_figure((WIDTH - 0.8) / panels + 0.45) as figure:
         places = figure.subplots(1, panels, squeeze=False)[0]
@@ -117,7 +116,7 @@ def map_row(
             places[0].set_title("image", size=10, loc="center", weight="normal")
         drawn_into = places[panels - len(arrays) :]
         for axes, array, title in zip(drawn_into, arrays, titles, strict=True):
-            drawn = axes.imshow(array, cmap=cmap, vmin=low, vmax=high)
+            drawn = axes.imshow(array, cmap=cmap, vmin=low, vmax=top)
             axes.set_title(title, size=10, loc="center", weight="normal")
         for axes in places:
             axes.set(xticks=(), yticks=())

@@ -66,16 +66,16 @@ def block_diagram(stages: Sequence[Mapping[str, object]]) -> Figure:
     return figure
 
 
-def network_map(here: str | None = None, config: NetConfig | None = None) -> Figure:
-    """The way through the network, with the part `here` coloured: "you are here".
+def network_map(here: str | None = None) -> Figure:
+    """The way through the baseline, with the part `here` coloured: "you are here".
 
     `here` is one of `model.PARTS`; a ValueError names them. The maps at the bottom of
     the deconvolution part, the coarsest of the network, are drawn as a block of their
-    own. `config` is the baseline's if left out.
+    own.
     """
     if here is not None and here not in PARTS:
         raise ValueError(f"here must be one of {list(PARTS)}, not {here!r}")
-    stages = _stages_with_bottleneck(CIFAR10Net(config or NetConfig()))
+    stages = _stages_with_bottleneck(CIFAR10Net(NetConfig()))
     rows = [_check_stage({"parameters": 1, **stage}) for stage in stages]
     width, slot = WIDTH + 1, (WIDTH + 0.8) / len(rows)
     with new_figure(2.75, width, layout="none") as figure:

@@ -90,7 +90,6 @@ def line_panels(
     x_label: str = "step",
     logarithmic_x: bool = False,
     levels: Mapping[str, tuple[float, str]] | None = None,
-    height: float = 3.0,
 ) -> Figure:
     """Lines over one axis in panels side by side, for quantities of different units.
 
@@ -106,7 +105,7 @@ def line_panels(
     x = range(count) if x is None else x
     if len(x) != count:
         raise ValueError(f"x has {len(x)} values, the lines have {count}")
-    with new_figure(height) as figure:
+    with new_figure(3.0) as figure:
         row = figure.subplots(1, len(panels), squeeze=False)[0]
         for axes, (quantity, lines) in zip(row, panels.items(), strict=True):
             colours = colours_for(len(lines), PALETTE, "lines")

@@ -12,7 +12,7 @@ each), `tracing` (follows a model through its graph). `measured` (the effective
 receptive field) stands beside them.
 """
 
-from cifar_helpers.receptive_field.fields import LayerField, as_rows, as_table
+from cifar_helpers.receptive_field.fields import LayerField, as_rows
 from cifar_helpers.receptive_field.measured import (
     EffectiveField,
     effective_receptive_field,

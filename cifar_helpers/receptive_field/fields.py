@@ -131,31 +131,3 @@ def as_rows(fields: list[LayerField]) -> list[dict]:
     """One dict per layer, ready for `pandas.DataFrame(as_rows(fields))`."""
     names = "name kind output_size size size_min stride touched taps live_taps exact"
     return [{name: getattr(f, name) for name in names.split()} for f in fields]
-
-
-def as_table(fields: list[LayerField]) -> str:
-    """The fields as aligned text; sizes are height x width in pixels.
-
-    "touched" is the share of the largest box that is really read; "live taps" are
-    those that see the image for any output, of all taps; "~" marks an upper bound.
-    """
-
-    def pair(values) -> str:
-        return " x ".join(f"{value:g}" for value in values)
-
-    lines = [
-        ["layer", "kind", "output", "field", "smallest", "stride", "touched"]
-        + ["live taps"]
-    ]
-    for f in fields:
-        largest = pair(f.size) + ("" if f.exact else " ~")
-        sizes = [pair(f.output_size), largest, pair(f.size_min), pair(f.stride)]
-        taps = f"{f.live_taps} of {f.taps}" if f.taps > 1 else ""
-        lines.append([f.name, f.kind, *sizes, f"{f.touched:.0%}", taps])
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    texts = []
-    for line in lines:
-        cells = [c.ljust(w) for c, w in zip(line[:2], widths[:2], strict=True)]
-        cells += [c.rjust(w) for c, w in zip(line[2:], widths[2:], strict=True)]
-        texts.append("  ".join(cells).rstrip())
-    return "\n".join([texts[0], "-" * (sum(widths) + 2 * len(widths) - 2), *texts[1:]])
