@@ -14,24 +14,19 @@ class LiveCurves:
     """Redraws the training curves in place after each epoch: `on_epoch=LiveCurves()`.
 
     Shows one picture, below the cell that made it, in JupyterLab, Colab and any other
-    Jupyter kernel; does nothing in a terminal. `every` says after how many epochs it
-    redraws; the other arguments are those of `training_curves`.
+    Jupyter kernel; does nothing in a terminal.
     """
 
-    def __init__(self, reference=None, x: str = "epoch", every: int = 1, **labels):
-        if every < 1:
-            raise ValueError(f"every must be at least 1, got {every}")
-        self.options = {"reference": reference, "x": x, **labels}
-        self.every = every
+    def __init__(self):
         self.display = None  # handle of the picture, once it is shown
 
     def __call__(self, history: Sequence[Mapping[str, float]]) -> None:
         """Redraw, given all rows so far, the last that of the epoch just ended."""
-        if not in_kernel() or (len(history) - 1) % self.every:
+        if not in_kernel():
             return
         from IPython.display import display
 
-        figure = training_curves(history, **self.options)
+        figure = training_curves(history)
         if self.display is None:
             self.display = display(figure, display_id=True)
         else:

@@ -43,9 +43,9 @@ def run_of(epochs, offset=0.0):
     ]
 
 
-def column(history, key, x="epoch"):
+def column(history, key):
     """The points of one curve."""
-    return [[row[x], row[key]] for row in history]
+    return [[row["epoch"], row[key]] for row in history]
 
 
 def texts(figure):

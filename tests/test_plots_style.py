@@ -63,7 +63,7 @@ def figures():
         plots.threshold_curves({"cat": scores.one_against_rest(predictions, 0)}),
         plots.selective_curves({"net": scores.answered_first(predictions)}),
         plots.claim_sizes({"net": ([0.5, 1, 2], [4000, 1000, 250])}, 10_000),
-        plots.training_curves(run_of(1), run_of(3)),
+        plots.training_curves(run_of(1)),
         plots.bars_with_error(["a", "b"], [1, 2], [0.1, 0.2], "x"),
         plots.bar_columns(["a", "b"], {"x": [1, 2], "y": [3, 4]}),
         plots.block_diagram(STAGES),

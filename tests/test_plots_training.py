@@ -8,29 +8,17 @@ from cifar_helpers import plots
 
 def test_training_curves_hold_the_history():
     history = run_of(5)
-    figure = plots.training_curves(history, x="seconds")
-    for row in history:  # the axis shows the time since the start
-        row["seconds"] *= row["epoch"]
+    figure = plots.training_curves(history)
     loss, accuracy = curves_of(figure)
     assert loss == {
-        "training": column(history, "train_loss", "seconds"),
-        "validation": column(history, "validation_loss", "seconds"),
+        "training": column(history, "train_loss"),
+        "validation": column(history, "validation_loss"),
     }
     assert accuracy == {
-        "training": column(history, "train_accuracy_percent", "seconds"),
-        "validation": column(history, "validation_accuracy_percent", "seconds"),
+        "training": column(history, "train_accuracy_percent"),
+        "validation": column(history, "validation_accuracy_percent"),
     }
-    assert {"time (s)", "accuracy (%)", "cross-entropy (nats)"} <= set(texts(figure))
-
-
-def test_training_curves_beside_a_reference():
-    history, stored = run_of(3, offset=0.5), run_of(7)
-    figure = plots.training_curves(history, stored, reference_label="full run")
-    loss, _ = curves_of(figure)
-    assert loss["training, this run"] == column(history, "train_loss")
-    assert loss["validation, full run"] == column(stored, "validation_loss")
-    mine, theirs = figure.axes[0].lines[0], figure.axes[0].lines[2]
-    assert mine.get_alpha() is None and theirs.get_alpha() < 0.5  # paler
+    assert {"epoch", "accuracy (%)", "cross-entropy (nats)"} <= set(texts(figure))
 
 
 def test_training_curves_leave_out_what_is_missing():
@@ -49,18 +37,16 @@ def test_training_curves_leave_out_what_is_missing():
 
 
 @pytest.mark.parametrize(
-    ("history", "options", "message"),
+    ("history", "message"),
     [
-        ([], {}, "filled list with one dict per epoch"),
-        ([1, 2], {}, "filled list with one dict per epoch"),
-        (run_of(2), {"x": "step"}, '"epoch" or "seconds", got \'step\''),
-        ([{"train_loss": 1.0}], {}, "no 'epoch'"),
-        (run_of(2), {"reference": []}, "filled list"),
+        ([], "filled list with one dict per epoch"),
+        ([1, 2], "filled list with one dict per epoch"),
+        ([{"train_loss": 1.0}], "no 'epoch'"),
     ],
 )
-def test_training_curves_refuse(history, options, message):
+def test_training_curves_refuse(history, message):
     with pytest.raises(ValueError, match=message):
-        plots.training_curves(history, **options)
+        plots.training_curves(history)
 
 
 def test_line_panels_hold_their_lines():
