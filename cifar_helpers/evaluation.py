@@ -130,17 +130,12 @@ def check_labels(labels: Tensor, classes: int) -> None:
 
 
 def collect_predictions(
-    model: nn.Module,
-    data: LabelledImages,
-    batch_size: int | None = None,
-    flip: bool = False,
+    model: nn.Module, data: LabelledImages, batch_size: int | None = None
 ) -> Predictions:
     """Run `model` once over all images of `data` and keep its log-probabilities.
 
-    `flip=True` averages the probabilities of each image and of its mirror image
-    (test-time augmentation: report such an accuracy apart). Raises TypeError for other
-    data, ValueError for no images or outputs that are no log-probabilities; see
-    `cifar_helpers.model.predict` for the rest.
+    Raises TypeError for other data, ValueError for no images or outputs that are no
+    log-probabilities; see `cifar_helpers.model.predict` for the rest.
     """
     if not isinstance(data, LabelledImages):
         kind = type(data).__name__
@@ -148,9 +143,6 @@ def collect_predictions(
     if len(data) == 0:
         raise ValueError("there are no images to evaluate on: pass at least one")
     outputs = predict(model, data.images, batch_size)  # (N, 10)
-    if flip:
-        mirrored = predict(model, data.images.flip(dims=(3,)), batch_size)  # (N, 10)
-        outputs = torch.logaddexp(outputs, mirrored) - math.log(2)
     return Predictions(outputs, data.labels.cpu())
 
 

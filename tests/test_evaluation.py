@@ -137,15 +137,6 @@ def test_collecting_leaves_the_model_as_it_was(model, data):
     assert all(model.state_dict()[name].equal(old) for name, old in before.items())
 
 
-def test_flip_averages_probabilities_with_the_mirror_image(model, data):
-    flipped = collect_predictions(model, data, flip=True)
-    mirrored = LabelledImages(data.images.flip(3).contiguous(), data.labels)
-    one = collect_predictions(model, data).probabilities
-    other = collect_predictions(model, mirrored).probabilities
-    assert not torch.allclose(one, other, atol=1e-3)
-    torch.testing.assert_close(flipped.probabilities, (one + other) / 2)
-
-
 def test_collecting_refuses_wrong_input(model, data):
     with pytest.raises(TypeError, match="LabelledImages.*got Tensor"):
         collect_predictions(model, data.images)
