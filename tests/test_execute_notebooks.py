@@ -33,7 +33,7 @@ def photographs():
 
 @pytest.fixture(scope="module")
 def drawing():
-    return plots.display_png(plots.training_curves(run_of(9), run_of(9)))[0]
+    return plots.display_png(plots.training_curves(run_of(9)))[0]
 
 
 def test_a_drawing_is_stored_with_a_palette_that_keeps_its_values(drawing):
