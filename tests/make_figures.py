@@ -12,12 +12,11 @@ import nbformat
 import torch
 from PIL import Image, ImageOps
 
-from cifar_helpers import plots, runtime, worth
+from cifar_helpers import plots, worth
 from cifar_helpers.ablation import SWITCHES
 from cifar_helpers.data import load_cifar10
 from cifar_helpers.evaluation import collect_predictions, confusion_matrix
 from cifar_helpers.hooks import captured
-from cifar_helpers.intervals import pooled_intervals
 from cifar_helpers.model import (
     CIFAR10Net,
     count_parameters,
@@ -25,7 +24,6 @@ from cifar_helpers.model import (
     table_of_sizes,
 )
 from cifar_helpers.pretrained import load_pretrained
-from tests.benchmarks.stepwise import STEPS, short_runs
 from tests.execute_notebooks import all_notebooks
 from tests.small_png import shrink
 
@@ -99,7 +97,10 @@ def confusion():
 
 def blocks():
     """What each idea buys at full length, and against as many parameters without it."""
-    labels = {"over a network without it": False, "with as many parameters": True}
+    labels = {
+        "over a network without it": False,
+        "over one of as many parameters": True,
+    }
     found = {
         label: [worth.bought_at_full_length(name, same) for name in SWITCHES]
         for label, same in labels.items()
@@ -118,15 +119,6 @@ def blocks():
     return plots.dots_with_intervals(list(SWITCHES), series, unit)
 
 
-def stepwise():
-    """From the baseline to the champion, change by change, in runs of one length."""
-    runs = short_runs(runtime.RESULTS / "champion.csv")
-    intervals, _ = pooled_intervals([runs[name] for name in STEPS])
-    means, errors = zip(*intervals, strict=True)
-    unit = "validation accuracy (%), two passes over 45,000 images; 95 % intervals"
-    return plots.bars_with_error(STEPS, means, errors, unit, min(means) - 3)
-
-
 def thumbnail(path: Path, number: int) -> Image.Image:
     """A picture of a stored notebook, 240 x 120 pixels, its edges cut off evenly."""
     outputs = [o for c in nbformat.read(path, 4).cells for o in c.get("outputs", [])]
@@ -140,7 +132,7 @@ def thumbnail(path: Path, number: int) -> Image.Image:
 def main() -> None:
     IMAGES.mkdir(exist_ok=True)
     plots.apply_style()
-    for draw in (network, confusion, blocks, stepwise):
+    for draw in (network, confusion, blocks):
         png, _ = plots.display_png(draw())
         path = IMAGES / f"{draw.__name__}.png"
         path.write_bytes(shrink(png))
