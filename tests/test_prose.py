@@ -152,6 +152,25 @@ def test_results_quote_the_factorial_ablation():
         assert f"{by_state[1] - by_state[0]:+.2f} ± " in line.split("|")[3]
 
 
+def test_results_quote_the_runs_at_full_length():
+    """Means, and intervals from the mean variance of all networks, by NumPy and SciPy."""
+    rows = read_rows(runtime.RESULTS / "ablation.csv")
+    runs = {}
+    for row in rows:
+        if row["design"] == "confirmation":
+            reached = float(row["validation_accuracy_percent"])
+            runs.setdefault(row["variant"], []).append(reached)
+    assert {len(values) for values in runs.values()} == {3}
+    spread = statistics.mean(statistics.variance(v) for v in runs.values()) ** 0.5
+    half = stats.t.ppf(0.975, 2 * len(runs)) * spread * (2 / 3) ** 0.5
+    start = RESULTS_LINES.index("<!-- results:confirmed -->")
+    for name, values in runs.items():
+        (line,) = (r for r in RESULTS_LINES[start:] if r.startswith(f"| {name} |"))
+        assert f"| {statistics.mean(values):.2f} % |" in line
+        minus = statistics.mean(values) - statistics.mean(runs["whole"])
+        assert name == "whole" or f"{minus:+.2f} ± {half:.2f}" in line
+
+
 def test_results_quote_the_presets_at_equal_epochs():
     rows = read_rows(runtime.RESULTS / "budget.csv")
     rows = [row for row in rows if row["design"] == "equal-epochs"]
