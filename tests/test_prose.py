@@ -153,7 +153,7 @@ def test_results_quote_the_factorial_ablation():
 
 
 def test_results_quote_the_runs_at_full_length():
-    """Means, and intervals from the mean variance of all networks, by NumPy and SciPy."""
+    """Means, and intervals from the mean of all networks' variances, by SciPy."""
     rows = read_rows(runtime.RESULTS / "ablation.csv")
     runs = {}
     for row in rows:
