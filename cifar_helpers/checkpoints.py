@@ -86,6 +86,12 @@ def previous(path: Path) -> Path:
     return path.with_name(path.name + ".previous")
 
 
+def remove(path: Path) -> None:
+    """Remove a checkpoint and the one before it, those that are there."""
+    for file in (path, previous(path)):
+        file.unlink(missing_ok=True)
+
+
 def _read(path: Path) -> tuple[dict | None, str]:
     """The state in a file and "", or None and what is wrong with the file."""
     content = path.read_bytes()

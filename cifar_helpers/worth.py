@@ -67,8 +67,12 @@ def bought_at_full_length(
     With `same_parameters`, the one without it is made as large as the whole by other
     widths. The sign of `confirmed` turned, its intervals and corrected p kept.
     """
+    return _bought(confirmed(path)[1], idea, same_parameters)
+
+
+def _bought(against: list[Effect], idea: str, same_parameters: bool) -> Effect | None:
     name = variant_name((idea,)) + ", same parameters" * same_parameters
-    found = (effect for effect in confirmed(path)[1] if effect.name == name)
+    found = (effect for effect in against if effect.name == name)
     turned = (replace(e, factors=(idea,), points=-e.points) for e in found)
     return next(turned, None)
 
@@ -114,11 +118,11 @@ def summary(runs: pd.DataFrame, idea: str, path=None) -> str:
         "on average over all networks": fitted.of(idea),
         "where all other ideas are on": fitted.where_all_on[fitted.names.index(idea)],
     }
-    if (longer := bought_at_full_length(idea, path=path)) is not None:
-        networks, _ = confirmed(path)
+    networks, against = confirmed(path)
+    if (longer := _bought(against, idea, same_parameters=False)) is not None:
         epochs, count = networks.loc["whole", ["epochs", "runs"]].astype(int)
         said[f"the same after {epochs} epochs, {count} seeds"] = longer
-    if (equal := bought_at_full_length(idea, True, path)) is not None:
+    if (equal := _bought(against, idea, same_parameters=True)) is not None:
         said["and against as many parameters without it"] = equal
     for where, effect in said.items():
         lines.append(

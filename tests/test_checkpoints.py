@@ -67,6 +67,16 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, damage, caps
     assert str(error.value).count("run.checkpoint") == 2
 
 
+def test_remove_leaves_nothing_and_needs_nothing(tmp_path):
+    path = tmp_path / "run.checkpoint"
+    checkpoints.save(path, STATE)
+    checkpoints.save(path, STATE)
+    assert len(list(tmp_path.iterdir())) == 2
+    checkpoints.remove(path)
+    checkpoints.remove(path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_every_flipped_bit_is_noticed(tmp_path):
     path = tmp_path / "run.checkpoint"
     checkpoints.save(path, {"step": 1})

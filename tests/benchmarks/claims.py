@@ -6,6 +6,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from cifar_helpers import checkpoints
 from tests.benchmarks.rows import add_row, read_rows
 
 
@@ -36,8 +37,7 @@ def run_once(
         done = row | train()
         with FileLock(checkpoint.parent / f"{path.name}.lock"):
             add_row(path, done, columns)
-        for ending in ("", ".previous"):
-            Path(f"{checkpoint}{ending}").unlink(missing_ok=True)
+        checkpoints.remove(checkpoint)
         print(json.dumps(done), flush=True)
 
     claimed(Path(f"{checkpoint}.claim"), title, work)

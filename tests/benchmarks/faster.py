@@ -430,8 +430,7 @@ def reach(run: str, seed: int, parts, constants: dict, options) -> None:
                 for each, accuracy in found["judged"].items()
             ],
         )
-        for ending in ("", ".previous"):
-            path.with_name(path.name + ending).unlink(missing_ok=True)
+        checkpoints.remove(path)
 
 
 def time_loops(seed: int, parts, constants: dict, options) -> None:

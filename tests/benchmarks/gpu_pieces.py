@@ -260,8 +260,7 @@ class Program:
         }
         card = save_run(self.work / "runs", name, model.cpu(), history, card)
         self.add_run(name, card, history)
-        for path in (checkpoint, checkpoints.previous(checkpoint)):
-            path.unlink(missing_ok=True)
+        checkpoints.remove(checkpoint)
         log(self.work, f"{name}: {card['test_accuracy_percent']:.2f} % of the test set")
         self.give_back()
 
