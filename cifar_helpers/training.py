@@ -47,12 +47,14 @@ class LossNotFinite(RuntimeError):
 class Trainer:
     """What changes during a run: weights, their average, optimizer, random draws."""
 
+    memory_format = torch.channels_last  # a place's channels lie side by side
+
     def __init__(self, model: nn.Module, recipe: Recipe, steps: int):
         self.recipe = recipe
         self.device = next(model.parameters()).device
         if self.device.type == "cpu":
             runtime.keep_freed_memory()
-        self.model = model.to(memory_format=torch.channels_last)
+        self.model = model.to(memory_format=self.memory_format)
         self.forward = model
         if recipe.compile:
             self.forward = torch.compile(model, dynamic=False)  # there are few shapes
@@ -130,10 +132,14 @@ class Trainer:
         """
         with self.autocast():
             log_probabilities = self.forward(inputs)  # (N, 10)
-        losses = soft_cross_entropy(log_probabilities.float(), targets)  # (N,)
+        losses = self.losses(log_probabilities.float(), targets)  # (N,)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(losses.mean()).backward()
         return losses.detach(), log_probabilities.detach()
+
+    def losses(self, log_probabilities: Tensor, targets: Tensor) -> Tensor:
+        """What is to become small: each image's loss (N,), from two (N, 10)."""
+        return soft_cross_entropy(log_probabilities, targets)
 
     def augmented(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Float inputs (N, 3, 32, 32), or smaller, and target probabilities."""
@@ -148,7 +154,7 @@ class Trainer:
         if self.step < self.low_resolution_steps:
             size = (recipe.low_resolution_size, recipe.low_resolution_size)
             inputs = F.interpolate(inputs, size, mode="bilinear", antialias=True)
-        inputs = inputs.contiguous(memory_format=torch.channels_last)
+        inputs = inputs.contiguous(memory_format=self.memory_format)
         targets = augment.one_hot(labels, len(CLASSES), recipe.label_smoothing)
         return augment.mixup(inputs, targets, recipe.mixup_alpha, draw)
 

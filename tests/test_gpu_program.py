@@ -15,6 +15,7 @@ from dataclasses import asdict, replace
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -30,7 +31,7 @@ from cifar_helpers.model import (
 from cifar_helpers.pretrained import read_history
 from cifar_helpers.recipes import make_model
 from cifar_helpers.training import Trainer, fit
-from tests.benchmarks import gpu, gpu_pieces, stepwise
+from tests.benchmarks import gpu, gpu_pieces, gpu_teacher, stepwise
 from tests.benchmarks.gpu_forms import (
     BATCH_SIZE,
     DESIGNS,
@@ -43,6 +44,7 @@ from tests.benchmarks.gpu_forms import (
     trainer_of,
     use,
 )
+from tests.benchmarks.resnet8 import ResNet8, ResNet8Config
 from tests.benchmarks.rows import read_rows
 
 SMALL = NetConfig(  # both kinds of depthwise convolution, and a stride of the branches
@@ -205,9 +207,10 @@ def test_forms_for_a_gpu_begin_with_the_one_that_always_works():
     measured = forms_to_measure(torch.device("cuda"), "A")
     assert measured[0] == ("A", Form(), BATCH_SIZE)
     assert len(measured) == len(set(measured))
-    assert {design for design, *_ in measured} == {"A", "C"}
+    assert {design for design, *_ in measured} == {"A", "C", "baseline"}
     assert {form.precision for _, form, _ in measured} == {
         "bfloat16",
+        "float16",
         "float32",
         "tf32",
     }
@@ -245,6 +248,7 @@ def test_the_fastest_form_that_trains_is_taken():
 def options(tmp_path):
     command = ["--device", "cpu", "--source", "sample", "--images", "100"]
     command += ["--batch-size", "50", "--epochs", "2", "--seconds", "0"]
+    command += ["--teacher-width", "8"]
     command += ["--work", str(tmp_path / "work"), "--out", str(tmp_path / "out")]
     return command
 
@@ -286,7 +290,7 @@ def start(options, pieces):
 @pytest.mark.slow
 def test_everything_by_one_command_interrupted_once(options, tmp_path):
     """Killed after the champion's first epoch; another machine goes on."""
-    pieces = ["champion", "to-86.48", "seed-1", "baseline-0"]
+    pieces = ["champion", "to-86.48", "teacher", "taught-0", "seed-1", "baseline-0"]
     out = tmp_path / "out"
     process = start(options, pieces)
     began = time.time()
@@ -303,7 +307,9 @@ def test_everything_by_one_command_interrupted_once(options, tmp_path):
     options += ["--resume", str(out / "gpu.tar")]
     assert start(options, pieces).wait(200) == 0
     runs = {row["run"]: row for row in read_rows(out / "runs.csv")}
-    assert list(runs) == ["champion-A-0", "champion-A-1", "baseline-0"]
+    names = ["champion-A-0", "teacher", "taught-A-0", "champion-A-1", "baseline-0"]
+    assert list(runs) == names
+    assert "label_smoothing" in runs["taught-A-0"]["recipe"]
     assert tuple(runs["baseline-0"]) == stepwise.COLUMNS
     assert {row["epochs"] for row in runs.values()} == {"2"}
     rows = read_rows(out / "speed.csv")
@@ -324,6 +330,11 @@ def test_everything_by_one_command_interrupted_once(options, tmp_path):
     model = CIFAR10Net(NetConfig(**card["config"]))
     model.load_state_dict(load_file(ended / "champion-A-0.safetensors"))
     assert card["parameters"] == 198_748 and card["epochs_trained"] == 2
+    assert "teacher" not in card
+    card = json.loads((ended / "taught-A-0.json").read_text())
+    assert card["teacher"]["config"]["width"] == 8
+    assert (out / "teacher.safetensors").exists()
+    assert not (tmp_path / "end" / "teacher.safetensors").exists()
     assert not list(tmp_path.glob("end/*.checkpoint*"))
 
 
@@ -425,3 +436,67 @@ def test_needs_nothing_but_torch_numpy_tqdm_and_safetensors():
     )
     assert found.returncode == 0, found.stderr
     assert "images_per_second" in found.stdout
+
+
+# ---- the teacher ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [Trainer, GraphTrainer])
+def test_taught_steps_follow_hinton(kind, graphs_on_a_cpu):
+    """Loss and gradients beside those written with torch's own functions."""
+    data = synthetic(8)
+    recipe = replace(recipe_of(3, EXACT, 8, batch_size=8), label_smoothing=0.0)
+    torch.manual_seed(1)
+    teacher = ResNet8(ResNet8Config(width=8)).eval()
+    model = make_model(SMALL, replace(recipe, zero_init_residual=False), data.images)
+    model.head.dropout = torch.nn.Identity()
+    trainer = gpu_teacher.taught(kind, teacher)(model, recipe, 3)
+    trainer.train_mode()
+    inputs, targets = trainer.augmented(data.images, data.labels)
+    losses, _ = trainer.gradients(inputs, targets)
+    found = [p.grad.clone() for p in model.parameters()]
+
+    model.zero_grad()
+    answers, t = model(inputs), 4.0
+    own = F.nll_loss(answers, data.labels, reduction="none")
+    with torch.no_grad():
+        wanted = (teacher(inputs) / t).log_softmax(1)
+    apart = F.kl_div(
+        (answers / t).log_softmax(1), wanted, reduction="none", log_target=True
+    ).sum(1)
+    entropy = -(wanted.exp() * wanted).sum(1)
+    loss = 0.1 * own + 0.9 * t**2 * (apart + entropy)
+    torch.testing.assert_close(losses, loss.detach())
+    loss.mean().backward()
+    for parameter, gradient in zip(model.parameters(), found, strict=True):
+        torch.testing.assert_close(gradient, parameter.grad, atol=1e-5, rtol=1e-3)
+
+
+def test_teacher_is_read_as_it_was_written(tmp_path):
+    torch.manual_seed(0)
+    model, images = ResNet8(ResNet8Config(width=8)).eval(), torch.randn(4, 3, 32, 32)
+    assert gpu_teacher.load_teacher(tmp_path, "cpu") is None
+    wanted = model(images).detach()
+    card = gpu_teacher.save_teacher(tmp_path, model, {"test_accuracy_percent": 10.0})
+    assert card["parameters"] == 19_906
+    read = gpu_teacher.load_teacher(tmp_path, "cpu")
+    torch.testing.assert_close(read(images), wanted, atol=2e-2, rtol=0)
+    assert not any(p.requires_grad for p in read.parameters()) and not read.training
+
+
+def test_without_a_teacher_nobody_is_taught(wanted, tmp_path):
+    gpu_pieces.Program(wanted | {"pieces": ["taught-0"], "until": 9e9}).run()
+    assert "there is no teacher" in (tmp_path / "work" / "log.txt").read_text()
+    assert not (tmp_path / "work" / "runs.csv").exists()
+
+
+def test_maps_can_lie_one_after_the_other(graphs_on_a_cpu):
+    data, recipe = synthetic(8), recipe_of(3, EXACT, 8, batch_size=8)
+    form = replace(EXACT, channels_last=False)
+    trainer = trainer_of(form)(make_model(SMALL, recipe, data.images), recipe, 3)
+    inputs, _ = trainer.augmented(data.images, data.labels)
+    assert inputs.is_contiguous()
+    weight = trainer.model.initial.conv.weight
+    assert weight.is_contiguous()
+    assert not weight.is_contiguous(memory_format=torch.channels_last)
+    assert str(form) == "plain, eager, channels first"

@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 
 SNAPSHOT_SECONDS = 50  # results come back at least so often: little can be lost
+STAYS = (".part", ".running", ".previous", ".lock")
+TEACHER = "teacher.safetensors"  # by itself: as large as all the rest
 SPEED = (
     "subject",
     "design",
@@ -16,6 +18,7 @@ SPEED = (
     "form",
     "batch_size",
     "images_per_second",
+    "peak_memory_mib",
     "hardware",
     "torch",
     "command",
@@ -31,16 +34,16 @@ def log(work: Path, line: str) -> None:
 
 
 def return_results(work: Path, out: Path, command: str) -> None:
-    """Put everything into `out`: three tables, the log, and `gpu.tar` to go on from."""
+    """Put all into `out`: tables, the log, a teacher, and `gpu.tar` to go on from."""
     write_speed(work, command)
     out.mkdir(parents=True, exist_ok=True)
     part = out / "gpu.tar.part"
     with tarfile.open(part, "w") as tar:
         for path in sorted(work.iterdir()):
-            if path.suffix not in (".part", ".running", ".previous", ".lock"):
+            if path.suffix not in STAYS and path.name != TEACHER:
                 tar.add(path, path.name)
     os.replace(part, out / "gpu.tar")
-    for name in ("speed.csv", "runs.csv", "times.csv", "log.txt"):
+    for name in ("speed.csv", "runs.csv", "times.csv", "log.txt", TEACHER):
         if (work / name).exists():
             shutil.copy(work / name, out / name)
 

@@ -21,6 +21,7 @@ from cifar_helpers.data import LabelledImages
 from cifar_helpers.depthwise import DepthwiseConv2d
 from cifar_helpers.recipes import PRESETS, Recipe, make_model
 from cifar_helpers.training import Trainer, train_one_epoch
+from tests.benchmarks.gpu_teacher import taught
 
 COARSE = PRESETS["champion"][0]
 DESIGNS = {
@@ -50,12 +51,14 @@ class Form:
     depthwise: str = "plain"  # or "dense", "shifts"
     compiled: str = ""  # or "units": the gated ones, each by itself; "whole": all
     graph: bool = False  # captured once, then replayed: CUDA only
-    precision: str = "bfloat16"  # "tf32", "float32"
+    precision: str = "bfloat16"  # "tf32", "float32", "float16"
+    channels_last: bool = True  # in memory a place's channels lie side by side
 
     def __str__(self) -> str:
         compiled = (f"{self.compiled} compiled",) if self.compiled else ()
         graph = "CUDA graph" if self.graph else "eager"
-        return ", ".join((self.depthwise, *compiled, graph))
+        order = () if self.channels_last else ("channels first",)
+        return ", ".join((self.depthwise, *compiled, graph, *order))
 
 
 def forms_to_measure(device: torch.device, design: str) -> list[tuple]:
@@ -74,15 +77,19 @@ def forms_to_measure(device: torch.device, design: str) -> list[tuple]:
         replace(graph, depthwise="dense"),
         replace(graph, depthwise="shifts", compiled="units"),
         replace(graph, compiled="units"),
+    ]
+    simple = [Form(precision=name) for name in ("float32", "tf32", "float16")]
+    slow = [
         replace(graph, depthwise="dense", compiled="units"),
-        Form(precision="float32"),
-        Form(precision="tf32"),
         replace(graph, compiled="whole"),
     ]
-    measured = [(design, form, BATCH_SIZE) for form in forms]
+    measured = [(design, form, BATCH_SIZE) for form in (*forms, *simple)]
+    measured += [(design, Form(channels_last=False), BATCH_SIZE)]
+    measured += [(design, graph, size) for size in (125, 250, 1000)]
+    measured += [("baseline", form, 256) for form in (simple[0], Form(), graph)]
+    measured += [(design, form, BATCH_SIZE) for form in slow]
     other = "C" if design == "A" else "A"
-    measured += [(other, form, BATCH_SIZE) for form in forms[:4]]
-    return measured + [(design, graph, size) for size in (125, 250, 1000)]
+    return measured + [(other, form, BATCH_SIZE) for form in forms[:4]]
 
 
 def recipe_of(
@@ -225,23 +232,39 @@ class GraphTrainer(Trainer):
         return graph, given, outputs, gradients
 
 
-def trainer_of(form: Form):
-    """What makes a form's Trainer; sets what holds for the whole process."""
+def trainer_of(form: Form, teacher: nn.Module | None = None):
+    """What makes a form's Trainer; sets what holds for the whole process.
+
+    With a teacher, the Trainer learns from its answers, too.
+    """
     if form.compiled:
         torch.compiler.reset()  # a unit may be compiled for a few shapes only
     torch.backends.cudnn.benchmark = True
     torch.backends.cudnn.allow_tf32 = form.precision != "float32"
     torch.backends.cuda.matmul.allow_tf32 = form.precision == "tf32"
-    return partial(make_trainer, form)
+    kind = GraphTrainer if form.graph else Trainer
+    kind = kind if form.channels_last else channels_first(kind)
+    return partial(make_trainer, form, taught(kind, teacher) if teacher else kind)
 
 
-def make_trainer(form: Form, model: nn.Module, recipe: Recipe, steps: int) -> Trainer:
+def channels_first(kind: type) -> type:
+    """A kind of Trainer whose maps lie in memory one after the other."""
+
+    class ChannelsFirst(kind):
+        memory_format = torch.contiguous_format
+
+    return ChannelsFirst
+
+
+def make_trainer(
+    form: Form, kind: type, model: nn.Module, recipe: Recipe, steps: int
+) -> Trainer:
     """A Trainer that computes in a form, but for `use`.
 
     Units compiled one by one take a fraction of the time that the whole would, as equal
     ones share their code. The averaged network, copied before, is not compiled.
     """
-    trainer = (GraphTrainer if form.graph else Trainer)(model, recipe, steps)
+    trainer = kind(model, recipe, steps)
     for module in model.modules():
         if isinstance(module, GatedUnit) and form.compiled == "units":
             module.compile(dynamic=False)
@@ -262,7 +285,9 @@ def synthetic(count: int) -> LabelledImages:
     return LabelledImages(images.clamp(0, 255).to(torch.uint8), labels)
 
 
-def measure(design, form: Form, batch_size: int, seconds: float, device) -> dict:
+def measure(
+    design, form: Form, batch_size: int, seconds: float, device, teacher=None
+) -> dict:
     """Images per second of real steps; what shows whether they are right.
 
     That is the length of each parameter's first gradient, and the losses of two passes
@@ -273,7 +298,11 @@ def measure(design, form: Form, batch_size: int, seconds: float, device) -> dict
     recipe = replace(recipe, zero_init_residual=False)
     runtime.seed_everything(0)
     model = make_model(DESIGNS[design], recipe, data.images).to(device)
-    trainer = trainer_of(form)(use(model, form.depthwise), recipe, 400)
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+    make_trainer = trainer_of(form, teacher)
+    trainer = make_trainer(use(model, form.depthwise), recipe, 400)
     data, losses, rates = data.to(device), [], []
     trainer.train_mode()
     batch = data.subset(slice(batch_size))
@@ -287,6 +316,9 @@ def measure(design, form: Form, batch_size: int, seconds: float, device) -> dict
         rates.append(len(data) / row["seconds"])
     rate = sorted(rates[1:])[len(rates[1:]) // 2]
     found = {"images_per_second": round(rate, 1), "losses": losses[:2]}
+    if device.type == "cuda":
+        peak = torch.cuda.max_memory_allocated(device)
+        found["peak_memory_mib"] = round(peak / 2**20)
     return found | {"gradients": gradients}
 
 

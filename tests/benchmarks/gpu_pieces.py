@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -20,8 +21,8 @@ from cifar_helpers.data import CIFAR10, load_cifar10, split
 from cifar_helpers.evaluation import evaluate
 from cifar_helpers.model import CIFAR10Net, NetConfig
 from cifar_helpers.pretrained import card_of, save_run
-from cifar_helpers.recipes import Recipe, make_model
-from tests.benchmarks import stepwise
+from cifar_helpers.recipes import Recipe, initialize, make_model
+from tests.benchmarks import gpu_teacher, stepwise
 from tests.benchmarks.gpu_files import SNAPSHOT_SECONDS, log, return_results
 from tests.benchmarks.gpu_forms import (
     DESIGNS,
@@ -34,6 +35,8 @@ from tests.benchmarks.gpu_forms import (
     trainer_of,
     use,
 )
+from tests.benchmarks.gpu_teacher import load_teacher
+from tests.benchmarks.resnet8 import ResNet8, ResNet8Config
 from tests.benchmarks.rows import add_row, read_rows
 from tests.benchmarks.running import fit_whole
 
@@ -135,7 +138,9 @@ class Program:
         try:
             for piece in self.options["pieces"]:
                 (self.work / "piece").write_text(piece)
-                if piece not in SHORT_RUNS:
+                if piece == "teacher":
+                    self.teach()
+                elif piece not in SHORT_RUNS:
                     self.train(piece)
                 elif not self.options["finish"]:
                     self.time_to(piece)
@@ -168,17 +173,67 @@ class Program:
         )
         return epochs
 
+    def plan_taught(self, name: str, design: str, teacher) -> int:
+        """As many epochs as the champion has, or as still fit; kept."""
+        path, options = self.work / "plan.json", self.options
+        plan = json.loads(path.read_text())
+        if name not in plan:
+            size, seconds = options["batch_size"], options["seconds"]
+            found = measure(design, self.form, size, seconds, self.device, teacher)
+            rate, left = found["images_per_second"], options["until"] - time.time()
+            fit = max(2, int(0.95 * left * rate / len(self.data.train)))
+            plan[name] = min(self.epochs, fit)
+            log(self.work, f"{name}: {rate:,.0f} images/s, {plan[name]} epochs")
+            path.write_text(json.dumps(plan))
+        return plan[name]
+
     def recipe(self, network: str, epochs: int, seed: int, images: int) -> Recipe:
         size = self.options["batch_size"]
         return recipe_of(epochs, self.form, images, seed, size, network)
 
-    def fit(self, network: str, recipe: Recipe, training, **more) -> list[dict]:
+    def fit(self, network: str, recipe, training, teacher=None, **more) -> list[dict]:
         """Train, in the form that was chosen; the history."""
         runtime.seed_everything(recipe.seed)
         model = make_model(DESIGNS[network], recipe, training.images)
         model = use(model.to(self.device), self.form.depthwise)
-        more["make_trainer"] = trainer_of(self.form)
+        more["make_trainer"] = trainer_of(self.form, teacher)
         return fit_whole(model, training, recipe, **more)[1]
+
+    def teach(self) -> None:
+        """Train the teacher, a network of its own, on all images; judge it once."""
+        if load_teacher(self.work, "cpu") is not None:
+            return log(self.work, "teacher: finished before")
+        if self.options["finish"]:
+            return None
+        data, size = self.data.train, self.options["batch_size"]
+        form = Form(graph=self.form.graph, precision=self.form.precision)
+        epochs = min(gpu_teacher.EPOCHS, self.epochs)
+        recipe = recipe_of(epochs, form, len(data), batch_size=size)
+        recipe = replace(recipe, label_smoothing=0.0)  # smoothed, it would teach worse
+        runtime.seed_everything(recipe.seed)
+        config = ResNet8Config(width=self.options["teacher_width"])
+        model = initialize(ResNet8(config), recipe, data.images)
+
+        def after_epoch(history):
+            if self.is_over():
+                raise OutOfTime
+
+        model, history = fit_whole(
+            model.to(self.device),
+            data,
+            recipe,
+            on_epoch=after_epoch,
+            make_trainer=trainer_of(form),
+        )
+        judged = evaluate(model, self.data.test)
+        card = card_of(recipe, history, self.data.source, len(data), self.machine)
+        card["test_accuracy_percent"] = judged["accuracy_percent"]
+        card = gpu_teacher.save_teacher(self.work, model, card)
+        network = json.dumps({"ResNet-8": card["config"]})
+        self.write_row("teacher", card, history, {"network": network})
+        judged = card["test_accuracy_percent"]
+        log(self.work, f"teacher: {judged:.2f} % of the test set")
+        self.give_back()
 
     def train(self, piece: str) -> None:
         """A long run on all training images; goes on from its checkpoint."""
@@ -189,14 +244,22 @@ class Program:
             return
         if self.options["finish"]:
             return self.finish(name) if checkpoint.exists() else None
-        data = self.data.train
-        recipe = self.recipe(network, self.epochs, seed, len(data))
+        data, epochs, teacher = self.data.train, self.epochs, None
+        if piece.startswith("taught"):
+            teacher = load_teacher(self.work, self.device)
+            if teacher is None:
+                return log(self.work, f"{name}: there is no teacher")
+            epochs = self.plan_taught(name, network, teacher)
+        recipe = self.recipe(network, epochs, seed, len(data))
+        if teacher is not None:
+            recipe = replace(recipe, label_smoothing=0.0)  # the teacher's do it
         take_over(checkpoint, recipe)
         try:
             self.fit(
                 network,
                 recipe,
                 data,
+                teacher,
                 on_epoch=lambda history: self.after_epoch(name, history, recipe),
                 checkpoint=checkpoint,
             )
@@ -211,7 +274,7 @@ class Program:
         kind, _, number = piece.partition("-")
         network = "baseline" if kind == "baseline" else self.options["design"]
         seed = int(number or 0)
-        names = {"baseline": f"baseline-{seed}"}
+        names = {"baseline": f"baseline-{seed}", "taught": f"taught-{network}-{seed}"}
         return names.get(kind, f"champion-{network}-{seed}"), network, seed
 
     def after_epoch(self, name: str, history: list[dict], recipe: Recipe) -> None:
@@ -258,6 +321,8 @@ class Program:
             "epochs_trained": len(history),
             "test_accuracy_percent": judged["accuracy_percent"],
         }
+        if name.startswith("taught"):
+            card["teacher"] = json.loads((self.work / gpu_teacher.CARD).read_text())
         card = save_run(self.work / "runs", name, model.cpu(), history, card)
         self.add_run(name, card, history)
         checkpoints.remove(checkpoint)
@@ -266,8 +331,13 @@ class Program:
 
     def add_run(self, name: str, card: dict, history: list[dict]) -> None:
         """A row like those of champion.csv."""
-        network, recipe = NetConfig(**card["config"]), Recipe(**card["recipe"])
-        row = stepwise.row_of(name, network, recipe, card["training_images"])
+        network = stepwise.differences(NetConfig(**card["config"]), NetConfig())
+        self.write_row(name, card, history, {"network": json.dumps(network)})
+
+    def write_row(self, name: str, card: dict, history: list[dict], more: dict) -> None:
+        """A row of a network of any kind: `more` says which."""
+        recipe = Recipe(**card["recipe"])
+        row = stepwise.row_of(name, NetConfig(), recipe, card["training_images"])
         row |= {k: card[k] for k in ("parameters", "multiply_adds", "hardware")}
         row |= {
             "torch": card["torch"],
@@ -277,7 +347,7 @@ class Program:
             "test_accuracy_percent": round(card["test_accuracy_percent"], 2),
             "command": self.options["command"],
         }
-        add_row(self.work / "runs.csv", row, stepwise.COLUMNS)
+        add_row(self.work / "runs.csv", row | more, stepwise.COLUMNS)
 
     def time_to(self, piece: str) -> None:
         """How long a short run takes to an accuracy on images that were held out."""
