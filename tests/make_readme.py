@@ -58,6 +58,12 @@ GROUPS = {  # the first notebook of each group
     "10": "Training and judging",
     "13": "Going further",
 }
+ON_GPU = {  # a run in champion.csv: what it is
+    "champion": "`champion`, trained on a CPU",
+    "champion-A-0": "design A, on finer maps",
+    "taught-A-0": "the same, taught",
+    "teacher": "its teacher: ResNet-8, 128 channels and more",
+}
 LABELS = {"small images first": "progressive resizing"}  # names in champion.csv
 QUESTIONS = {
     "01_meet_the_data": "what is in CIFAR-10, how hard is it, what can ten lines do",
@@ -133,6 +139,42 @@ def networks() -> str:
         "augmentation. The intervals are those of drawing the test images, not of "
         "training again. The last column: what earlier lengths and recipes had reached "
         "on the test set, known when the present ones were chosen."
+    )
+    return f"{table(header, rows)}\n\n{fill(note, 88)}"
+
+
+def on_gpu() -> str:
+    """What the GPU program trained, beside the champion."""
+    by_name, rows = {}, []
+    for run in read_rows(runtime.RESULTS / "champion.csv"):
+        if run["test_accuracy_percent"]:
+            by_name[run["run"]] = run  # the last of its name
+    for name, label in ON_GPU.items():
+        run = by_name[name]
+        accuracy = float(run["test_accuracy_percent"])
+        low, high = wilson_interval(round(accuracy * TEST_IMAGES / 100), TEST_IMAGES)
+        rows.append([
+            label,
+            f"{int(run['parameters']):,}",
+            f"{int(run['multiply_adds']) / 1e6:.0f} M",
+            run["epochs"],
+            f"{float(run['train_accuracy_percent']):.1f} %",
+            f"{accuracy:.2f} % ({low:.1f} to {high:.1f})",
+            f"{duration(float(run['seconds']))}, {run['hardware'].split(',')[0]}",
+        ])  # fmt: skip
+    header = ["network", "parameters", "multiply-adds", "epochs", "while training"]
+    header += ["test accuracy (95 %, Wilson)", "training"]
+    timed = [
+        f"{float(run['target_percent']):g} % of 5,000 held-out images were not reached "
+        f"in {run['epochs']} epochs ({run['reached_percent']} %, "
+        f"{float(run['train_seconds']):.0f} s)"
+        for run in read_rows(runtime.RESULTS / "gpu_times.csv")
+        if float(run["reached_percent"]) < float(run["target_percent"])
+    ]
+    note = (
+        "One run each, seed 0, all 50,000 training images, the averaged weights of the "
+        "last epoch. Cards and histories lie in `cifar_helpers/results/gpu`. In runs "
+        f"of design A over 45,000 images, {' and '.join(timed)}."
     )
     return f"{table(header, rows)}\n\n{fill(note, 88)}"
 
@@ -348,6 +390,7 @@ TABLES = {
     "equal-lengths": equal_lengths,
     "summary": summary,
     "networks": networks,
+    "on-gpu": on_gpu,
     "ten-minutes": ten_minutes,
     "stepwise": stepwise,
     "notebooks": notebooks,

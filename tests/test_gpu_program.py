@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from cifar_helpers import checkpoints
+from cifar_helpers import checkpoints, runtime
 from cifar_helpers.blocks import GatedUnit
 from cifar_helpers.data import Batches
 from cifar_helpers.model import (
@@ -32,6 +32,7 @@ from cifar_helpers.pretrained import read_history
 from cifar_helpers.recipes import make_model
 from cifar_helpers.training import Trainer, fit
 from tests.benchmarks import gpu, gpu_pieces, gpu_teacher, stepwise
+from tests.benchmarks.gpu_files import SPEED
 from tests.benchmarks.gpu_forms import (
     BATCH_SIZE,
     DESIGNS,
@@ -500,3 +501,38 @@ def test_maps_can_lie_one_after_the_other(graphs_on_a_cpu):
     assert weight.is_contiguous()
     assert not weight.is_contiguous(memory_format=torch.channels_last)
     assert str(form) == "plain, eager, channels first"
+
+
+# ---- what a GPU has given ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["champion-A-0", "taught-A-0", "teacher"])
+def test_kept_cards_and_rows_of_a_gpu_agree(name):
+    folder = runtime.RESULTS / "gpu"
+    card = json.loads((folder / f"{name}.json").read_text())
+    rows = read_rows(runtime.RESULTS / "champion.csv")
+    (row,) = (row for row in rows if row["run"] == name)
+    for entry in ("parameters", "multiply_adds", "test_accuracy_percent"):
+        assert float(row[entry]) == card[entry]
+    assert float(row["seconds"]) == card["train_seconds"]
+    assert row["hardware"] == card["hardware"]
+    recipe = json.loads(row["recipe"])
+    assert recipe == {key: card["recipe"][key] for key in recipe}
+    if name == "teacher":
+        taught_by = json.loads((folder / "taught-A-0.json").read_text())["teacher"]
+        assert taught_by == card
+    else:
+        history = read_history(folder / f"{name}.csv")
+        seconds = sum(epoch["seconds"] for epoch in history)
+        assert len(history) == card["recipe"]["epochs"] == card["epochs_trained"]
+        assert round(seconds, 1) == card["train_seconds"]
+
+
+def test_kept_speeds_are_those_of_forms_that_the_program_has():
+    rows = read_rows(runtime.RESULTS / "gpu_speed.csv")
+    assert all(tuple(row) == SPEED for row in rows)
+    measured = forms_to_measure(torch.device("cuda"), "A")
+    known = {(d, str(f), f.precision, str(size)) for d, f, size in measured}
+    names = ("design", "form", "precision", "batch_size")
+    kept = {tuple(row[name] for name in names) for row in rows}
+    assert kept <= known and len(kept) == len(rows)
