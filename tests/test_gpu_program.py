@@ -29,7 +29,7 @@ from cifar_helpers.model import (
     count_parameters,
 )
 from cifar_helpers.pretrained import read_history
-from cifar_helpers.recipes import make_model
+from cifar_helpers.recipes import PRESETS, make_model
 from cifar_helpers.training import Trainer, fit
 from tests.benchmarks import gpu, gpu_pieces, gpu_teacher, stepwise
 from tests.benchmarks.gpu_files import SPEED
@@ -81,8 +81,13 @@ def test_decay_of_an_epoch_is_that_of_the_champion(batch_size):
     ):
         assert rate * decay * steps == pytest.approx(known * 50_000 / 128)
     assert recipe.learning_rate == pytest.approx(0.2 * math.sqrt(batch_size / 512))
-    epochs_remembered = 1 / (1 - recipe.ema_decay) / steps
-    assert epochs_remembered == pytest.approx(4, rel=0.01)
+    images_remembered = batch_size / (1 - recipe.ema_decay)
+    assert images_remembered == pytest.approx(500 * 128)
+
+
+def test_recipe_of_a_gpu_in_the_champions_batches_is_the_champions():
+    recipe = recipe_of(55, Form(precision="auto"), 50_000)
+    assert asdict(recipe) == pytest.approx(asdict(PRESETS["champion"][1]))
 
 
 # ---- forms ---------------------------------------------------------------------------
@@ -159,7 +164,7 @@ def graphs_on_a_cpu(monkeypatch):
 
 
 def test_replayed_steps_train_like_plain_ones(graphs_on_a_cpu):
-    """Batches of 8, 8 and 4 in each epoch: two graphs, used in turn."""
+    """Batches of 8, 8 and 4, at first of small images: four graphs, used in turn."""
     data = synthetic(20)
     recipe = replace(recipe_of(3, EXACT, 20, batch_size=8), ema_decay=0.5)
     kept = []
@@ -172,7 +177,7 @@ def test_replayed_steps_train_like_plain_ones(graphs_on_a_cpu):
         fit(make_model(SMALL, recipe, data.images), data, recipe, make_trainer=kind)
         for kind in (Trainer, make_trainer)
     )
-    assert sorted(shape[0] for shape in kept[0].captured) == [4, 8]
+    assert sorted(shape[0] for shape in kept[0].captured) == [4, 4, 8, 8]
     for name, value in plain.state_dict().items():
         torch.testing.assert_close(replayed.state_dict()[name], value)
     losses = [[row["train_loss"] for row in h] for h in (plain_history, history)]
@@ -249,7 +254,7 @@ def test_the_fastest_form_that_trains_is_taken():
 def options(tmp_path):
     command = ["--device", "cpu", "--source", "sample", "--images", "100"]
     command += ["--batch-size", "50", "--epochs", "2", "--seconds", "0"]
-    command += ["--teacher-width", "8"]
+    command += ["--teacher-width", "8", "--design", "A"]
     command += ["--work", str(tmp_path / "work"), "--out", str(tmp_path / "out")]
     return command
 
@@ -532,7 +537,7 @@ def test_kept_speeds_are_those_of_forms_that_the_program_has():
     rows = read_rows(runtime.RESULTS / "gpu_speed.csv")
     assert all(tuple(row) == SPEED for row in rows)
     measured = forms_to_measure(torch.device("cuda"), "A")
-    known = {(d, str(f), f.precision, str(size)) for d, f, size in measured}
-    names = ("design", "form", "precision", "batch_size")
+    known = {(design, str(form), form.precision) for design, form, _ in measured}
+    names = ("design", "form", "precision")
     kept = {tuple(row[name] for name in names) for row in rows}
     assert kept <= known and len(kept) == len(rows)
