@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import shutil
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
@@ -211,6 +212,18 @@ def test_threads_of_a_finished_run_are_those_beside_its_hardware(tmp_path):
     assert card["hardware"] == "AMD EPYC, 1 thread, bfloat16" and card["cores"] == 2
     path = str(runtime.WEIGHTS / "champion.json")
     assert stepwise.row_of_card(path)["threads"] == "1"
+
+
+def test_command_of_a_run_with_held_out_images_says_how_many(tmp_path):
+    card = load_card("champion") | {"training_images": 45_000}
+    del card["test_accuracy_percent"]
+    card["validation_accuracy_percent"] = 90.0
+    card["recipe"] = card["recipe"] | {"epochs": 8, "flip": False}
+    (tmp_path / "champion.json").write_text(json.dumps(card))
+    shutil.copy(runtime.WEIGHTS / "champion.csv", tmp_path)
+    row = stepwise.row_of_card(str(tmp_path / "champion.json"))
+    options = row["command"].partition("--preset champion ")[2]
+    assert options == "--epochs 8 --no-flip --validation 5000"
 
 
 @pytest.mark.slow

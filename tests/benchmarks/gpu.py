@@ -154,7 +154,8 @@ def main(arguments: list[str] | None = None) -> None:
     work = Path(namespace.work).expanduser()
     if namespace.resume and not work.exists():
         with tarfile.open(Path(namespace.resume).expanduser()) as tar:
-            tar.extractall(work, filter="data")
+            safe = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+            tar.extractall(work, **safe)  # Python 3.11.4 and later know filters
         teacher = Path(namespace.resume).expanduser().with_name(TEACHER)
         if teacher.exists():
             shutil.copy(teacher, work / TEACHER)

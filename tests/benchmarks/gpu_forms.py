@@ -41,7 +41,7 @@ DESIGNS = {
     "C": COARSE,  # 196,915 parameters, 37.3 M multiply-adds
     "baseline": PRESETS["baseline"][0],
 }
-BATCH_SIZE = 128  # the champion's; batches of 500 with no small images overfitted
+BATCH_SIZE = 128  # the champion's
 
 
 @dataclass(frozen=True)
