@@ -8,6 +8,7 @@ A table stands between `<!-- results:NAME -->` and `<!-- end -->`, NAME being on
 """
 
 import argparse
+import json
 import re
 import sys
 from collections.abc import Iterable, Sequence
@@ -59,7 +60,7 @@ GROUPS = {  # the first notebook of each group
     "13": "Going further",
 }
 ON_GPU = {  # a run in champion.csv: what it is
-    "champion": "`champion`, trained on a CPU",
+    "champion": "the champion, trained on a CPU",
     "champion-A-0": "design A, on finer maps",
     "taught-A-0": "the same, taught",
     "teacher": "its teacher: ResNet-8, 128 channels and more",
@@ -171,10 +172,18 @@ def on_gpu() -> str:
         for run in read_rows(runtime.RESULTS / "gpu_times.csv")
         if float(run["reached_percent"]) < float(run["target_percent"])
     ]
+    short = [
+        f"{float(run['validation_accuracy_percent']):.2f} % in batches of "
+        f"{json.loads(run['recipe'])['batch_size']}"
+        for run in read_rows(runtime.RESULTS / "champion.csv")
+        if (run["run"], run["epochs"]) == ("champion", "8")
+    ]
     note = (
         "One run each, seed 0, all 50,000 training images, the averaged weights of the "
         "last epoch. Cards and histories lie in `cifar_helpers/results/gpu`. In runs "
-        f"of design A over 45,000 images, {' and '.join(timed)}."
+        f"of design A over 45,000 images, {' and '.join(timed)}. The champion's own "
+        "network after eight passes over them, by its own recipe and by that of these "
+        f"runs: {' and '.join(short)}."
     )
     return f"{table(header, rows)}\n\n{fill(note, 88)}"
 
