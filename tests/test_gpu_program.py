@@ -32,7 +32,7 @@ from cifar_helpers.pretrained import read_history
 from cifar_helpers.recipes import PRESETS, make_model
 from cifar_helpers.training import Trainer, fit
 from tests.benchmarks import gpu, gpu_pieces, gpu_teacher, stepwise
-from tests.benchmarks.gpu_files import SPEED
+from tests.benchmarks.gpu_files import SPEED, return_results
 from tests.benchmarks.gpu_forms import (
     BATCH_SIZE,
     DESIGNS,
@@ -531,6 +531,29 @@ def test_kept_cards_and_rows_of_a_gpu_agree(name):
         seconds = sum(epoch["seconds"] for epoch in history)
         assert len(history) == card["recipe"]["epochs"] == card["epochs_trained"]
         assert round(seconds, 1) == card["train_seconds"]
+
+
+def test_results_that_came_back_are_kept_once(tmp_path, monkeypatch):
+    work, out, results = (tmp_path / name for name in ("work", "out", "results"))
+    (work / "runs").mkdir(parents=True)
+    results.mkdir()
+    monkeypatch.setattr(runtime, "RESULTS", results)
+    for name in ("a.json", "a.csv", "a.safetensors"):
+        (work / "runs" / name).write_text(name)
+    (work / "teacher.json").write_text("{}")
+    (work / "plan.json").write_text("{}")
+    (work / "measured.jsonl").write_text("")
+    for name in ("times.csv", "runs.csv"):
+        (work / name).write_text("run,seed\na,0\n")
+    (results / "champion.csv").write_text("run,seed\nb,0\n")
+    return_results(work, out, "command")
+    for _ in range(2):
+        gpu.main(["--keep", str(out)])
+    assert (results / "champion.csv").read_text() == "run,seed\nb,0\na,0\n"
+    assert (results / "gpu_times.csv").read_text() == "run,seed\na,0\n"
+    names = {path.name for path in (results / "gpu").iterdir()}
+    assert names == {"a.json", "a.csv", "teacher.json"}
+    assert (results / "gpu" / "a.csv").read_text() == "a.csv"
 
 
 def test_kept_speeds_are_those_of_forms_that_the_program_has():

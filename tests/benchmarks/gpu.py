@@ -8,6 +8,8 @@
        CIFAR10_ROOT=<folder> python -m tests.benchmarks.gpu --minutes 4 --out more \\
            --resume results/gpu.tar
        With --finish --device cpu, runs that were cut off end where they are.
+    4. add what came back to the results files:
+       python -m tests.benchmarks.gpu --keep results
 
 First it measures some forms of a training step on synthetic images, and takes the
 fastest that trains as plain PyTorch does (`--prepare` does only this; what is measured
@@ -39,7 +41,8 @@ import tarfile
 import time
 from pathlib import Path
 
-from tests.benchmarks.gpu_files import TEACHER, log, return_results
+from cifar_helpers import runtime
+from tests.benchmarks.gpu_files import TEACHER, keep, log, return_results
 
 PIECES = ["champion", "to-86.48", "seed-1", "seed-2", "teacher", "taught-0", "to-94"]
 PIECES += ["taught-1", "taught-2", "baseline-0", "baseline-1", "baseline-2"]
@@ -61,6 +64,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--teacher-width", type=int, default=128, help="its channels")
     parser.add_argument("--pieces", nargs="+", default=PIECES, choices=PIECES)
+    parser.add_argument("--keep", help="add a folder's results to the results files")
     parser.add_argument("--finish", action="store_true", help="judge what was cut off")
     parser.add_argument("--device", default="cuda", help="or cpu: a rehearsal")
     parser.add_argument("--source", default="full", help="sample: a rehearsal")
@@ -151,6 +155,8 @@ def train(work: Path, options: dict) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """See the module's docstring."""
     namespace, started = parse(arguments), time.time()
+    if namespace.keep:
+        return keep(Path(namespace.keep).expanduser(), runtime.RESULTS)
     work = Path(namespace.work).expanduser()
     if namespace.resume and not work.exists():
         with tarfile.open(Path(namespace.resume).expanduser()) as tar:

@@ -8,9 +8,16 @@ import tarfile
 import time
 from pathlib import Path
 
+from tests.benchmarks.rows import add_row, read_rows
+
 SNAPSHOT_SECONDS = 50  # results come back at least so often: little can be lost
 STAYS = (".part", ".running", ".previous", ".lock")
 TEACHER = "teacher.safetensors"  # by itself: as large as all the rest
+KEPT = {  # what comes back: the results file that its rows go to
+    "speed.csv": "gpu_speed.csv",
+    "times.csv": "gpu_times.csv",
+    "runs.csv": "champion.csv",
+}
 SPEED = (
     "subject",
     "design",
@@ -46,6 +53,27 @@ def return_results(work: Path, out: Path, command: str) -> None:
     for name in ("speed.csv", "runs.csv", "times.csv", "log.txt", TEACHER):
         if (work / name).exists():
             shutil.copy(work / name, out / name)
+
+
+def keep(out: Path, results: Path) -> None:
+    """Add what came back to the results files; what they have is not added again.
+
+    Weights stay in gpu.tar: a network that is to be shipped goes to `weights/` by hand.
+    """
+    for name, kept in KEPT.items():
+        if (out / name).exists():
+            old = read_rows(results / kept)
+            for row in read_rows(out / name):
+                if row not in old:
+                    add_row(results / kept, row, tuple(row))
+    folder = results / "gpu"
+    folder.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(out / "gpu.tar") as tar:
+        for member in tar.getmembers():
+            path = Path(member.name)
+            card = path.name == "teacher.json" or path.parent.name == "runs"
+            if card and path.suffix in (".json", ".csv"):
+                (folder / path.name).write_bytes(tar.extractfile(member).read())
 
 
 def write_speed(work: Path, command: str) -> None:
