@@ -9,7 +9,7 @@ Source: Box, Hunter & Hunter 2005, *Statistics for Experimenters*, chapters 5 an
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 from scipy import stats
@@ -197,6 +197,20 @@ def compare(groups: Mapping[str, Sequence[float]], reference: str) -> list[Effec
     shares = np.array([1 / len(groups[name]) + 1 / len(first) for name in others])
     errors = spread * np.sqrt(shares)
     return _tested([(name,) for name in others], points, errors, freedom)
+
+
+def compare_neighbours(groups: Mapping[str, Sequence[float]]) -> list[Effect]:
+    """What each group of runs has more than the group before it.
+
+    One spread for all, Student's t and Holm's verdicts, as in `compare`; ValueError as
+    there.
+    """
+    spread, freedom = pooled_spread(list(groups.values()))
+    pairs = list(pairwise(groups.values()))
+    points = np.array([np.mean(after) - np.mean(before) for before, after in pairs])
+    shares = np.array([1 / len(before) + 1 / len(after) for before, after in pairs])
+    names = [(name,) for name in list(groups)[1:]]
+    return _tested(names, points, spread * np.sqrt(shares), freedom)
 
 
 def smallest_visible(spread: float, runs: int) -> float:

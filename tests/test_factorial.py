@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from cifar_helpers.factorial import compare, fit_effects, holm, smallest_visible
+from cifar_helpers.factorial import (
+    compare,
+    compare_neighbours,
+    fit_effects,
+    holm,
+    smallest_visible,
+)
 
 NAMES = ("a", "b", "c", "d")
 ON = np.array(list(product((0, 1), repeat=4)))
@@ -206,3 +212,20 @@ def test_without_any_spread_every_difference_counts():
     same, larger = compare(groups, "a")
     assert (same.points, same.p, same.verdict) == (0, 1, "not to be told apart")
     assert (larger.points, larger.p, larger.verdict) == (1, 0, "better")
+
+
+def test_neighbours_are_compared_in_their_order():
+    """Each with the one before it, by the spread of all; two groups as by Student."""
+    groups = {"a": [1.0, 2.0, 3.5], "b": [4.0, 4.5], "c": [4.2, 5.0, 5.1]}
+    steps = compare_neighbours(groups)
+    assert [effect.name for effect in steps] == ["b", "c"]
+    for effect, (before, after) in zip(steps, (("a", "b"), ("b", "c")), strict=True):
+        (same,) = (e for e in compare(groups, before) if e.name == after)
+        assert effect.points == pytest.approx(same.points)
+        assert effect.half_width == pytest.approx(same.half_width)
+        assert effect.p == pytest.approx(same.p)
+    assert [e.corrected_p for e in steps] == pytest.approx(holm([e.p for e in steps]))
+    (only,) = compare_neighbours({"a": groups["a"], "c": groups["c"]})
+    assert only.p == pytest.approx(stats.ttest_ind(groups["a"], groups["c"]).pvalue)
+    with pytest.raises(ValueError, match="two"):
+        compare_neighbours({"a": [1.0], "b": [2.0]})
