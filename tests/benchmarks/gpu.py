@@ -14,37 +14,39 @@
 First it measures some forms of a training step on synthetic images, and takes the
 fastest that trains as plain PyTorch does (`--prepare` does only this; what is measured
 on a machine is not measured again). Then come the pieces: the champion with seeds 0, 1
-and 2, in as many epochs as fit; a teacher, and the champion once more, as long, taught
-by it; short runs that are timed until 86.48 % and 94 % of 5,000 images that were held
-out; the baseline. Runs learn from all 50,000 images; each is judged on the test set
-once, when finished.
+and 2, in as many epochs as fit into `--share` of the time each, but not in fewer than
+its recipe has, if these fit once; a short run that is timed until 86.48 % of 5,000 held
+out images; where there is time for both, a teacher, and the champion once more, as
+long, taught by it; the baseline. Runs learn from all 50,000 images; each is judged on
+the test set once, when finished.
 
 Each piece runs in a process of its own kind: one that falls or hangs is taken up again
 from its checkpoint in the plain form, and left out if that falls, too. `--out` gets
 speed.csv, runs.csv, times.csv, log.txt, the teacher, and gpu.tar with weights, cards,
-histories and checkpoints: after every piece, and at least once a minute. A rehearsal on
-a CPU:
+histories and checkpoints: after every piece, and in long runs about once a minute. A
+rehearsal on a CPU:
 
     python -m tests.benchmarks.gpu --device cpu --source sample --images 300 \\
         --batch-size 50 --epochs 3 --teacher-width 8 --minutes 2 --out rehearsal
 """
 
 import argparse
+import contextlib
 import json
 import os
 import platform
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
 import time
 from pathlib import Path
 
-from cifar_helpers import runtime
 from tests.benchmarks.gpu_files import TEACHER, keep, log, return_results
 
-PIECES = ["champion", "to-86.48", "seed-1", "seed-2", "teacher", "taught-0", "to-94"]
+PIECES = ["champion", "to-86.48", "seed-1", "seed-2", "teacher", "taught-0"]
 PIECES += ["taught-1", "taught-2", "baseline-0", "baseline-1", "baseline-2"]
 PATIENCE_SECONDS = 150  # for one form: compiling takes a minute
 
@@ -87,14 +89,14 @@ def end(process: subprocess.Popen) -> int:
 def prepare(work: Path, options: dict, seconds: float) -> None:
     """Measure all forms, once a machine; a process that hangs or falls is replaced."""
     marker, rows = work / "prepared.json", work / "measured.jsonl"
-    if another_prepares(marker, seconds):
+    if another_prepared(marker, seconds):
         return
     if marker.exists() and json.loads(marker.read_text()) == this_machine():
         return
-    until = time.time() + seconds
-    marker.with_suffix(".running").write_text(str(os.getpid()))
+    until, running = time.time() + seconds, marker.with_suffix(".running")
     for _ in range(20):
         process = start("measure", options | {"until": until})
+        running.write_text(f"{os.getpid()} {process.pid}")
         seen, since = -1, time.time()
         while process.poll() is None and time.time() - since < PATIENCE_SECONDS:
             time.sleep(0.2)
@@ -103,9 +105,9 @@ def prepare(work: Path, options: dict, seconds: float) -> None:
                 seen, since = size, time.time()
         if end(process) == 0:
             break
-    marker.with_suffix(".running").unlink(missing_ok=True)
+    running.unlink(missing_ok=True)
     marker.write_text(json.dumps(this_machine()))
-    return_results(work, Path(options["out"]), options["command"])
+    return_results(work, Path(options["out"]))
 
 
 def this_machine() -> list[str]:
@@ -114,19 +116,43 @@ def this_machine() -> list[str]:
     return [platform.node(), boot.read_text() if boot.exists() else ""]
 
 
-def another_prepares(marker: Path, seconds: float) -> bool:
-    """Wait for a process that is preparing already; whether it still is at the end."""
+def another_prepared(marker: Path, seconds: float) -> bool:
+    """Wait for a process that is preparing already, but not longer; whether there was.
+
+    Beside it nothing could be measured or planned: at the end of the time it is ended.
+    """
     running, until = marker.with_suffix(".running"), time.time() + seconds
     while running.exists():
         try:
-            os.kill(int(running.read_text()), 0)  # asks whether it lives
-        except (OSError, ValueError):  # it fell, or has finished just now
+            processes = [int(number) for number in running.read_text().split()]
+            os.kill(processes[0], 0)  # asks whether it lives
+        except (OSError, ValueError, IndexError):  # it fell, or has just finished
             running.unlink(missing_ok=True)
             return False
         if time.time() > until:
+            for number in processes:
+                with contextlib.suppress(OSError):
+                    os.kill(number, signal.SIGTERM)
+            running.unlink(missing_ok=True)
             return True
         time.sleep(0.5)
     return False
+
+
+def take_up(archive: Path, work: Path) -> None:
+    """Unpack an earlier run's files; what was measured on this machine stays."""
+    names = ("measured.jsonl", "prepared.json")
+    own = {n: (work / n).read_text() for n in names if (work / n).exists()}
+    with tarfile.open(archive) as tar:
+        safe = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+        tar.extractall(work, **safe)  # Python 3.11.4 and later know filters
+    with open(work / "measured.jsonl", "a") as file:
+        file.write(own.get("measured.jsonl", ""))
+    if "prepared.json" in own:
+        (work / "prepared.json").write_text(own["prepared.json"])
+    teacher = archive.with_name(TEACHER)
+    if teacher.exists():
+        shutil.copy(teacher, work / TEACHER)
 
 
 def train(work: Path, options: dict) -> None:
@@ -149,27 +175,22 @@ def train(work: Path, options: dict) -> None:
         log(work, f"{piece} fell with code {code}; from now on in the plain form")
         if falls[piece] > 1:
             pieces = [name for name in pieces if name != piece]
-    return_results(work, Path(options["out"]), options["command"])
+    return_results(work, Path(options["out"]))
 
 
 def main(arguments: list[str] | None = None) -> None:
     """See the module's docstring."""
     namespace, started = parse(arguments), time.time()
     if namespace.keep:
-        return keep(Path(namespace.keep).expanduser(), runtime.RESULTS)
+        return keep(Path(namespace.keep).expanduser())
     work = Path(namespace.work).expanduser()
-    if namespace.resume and not work.exists():
-        with tarfile.open(Path(namespace.resume).expanduser()) as tar:
-            safe = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
-            tar.extractall(work, **safe)  # Python 3.11.4 and later know filters
-        teacher = Path(namespace.resume).expanduser().with_name(TEACHER)
-        if teacher.exists():
-            shutil.copy(teacher, work / TEACHER)
     work.mkdir(parents=True, exist_ok=True)
     given = sys.argv[1:] if arguments is None else arguments
     command = shlex.join(["python", "-m", "tests.benchmarks.gpu", *given])
     options = vars(namespace) | {"work": str(work), "command": command}
     options["until"] = started + 60 * namespace.minutes
+    if namespace.resume and not (work / "plan.json").exists():
+        take_up(Path(namespace.resume).expanduser(), work)
     if not namespace.finish:
         prepare(work, options, namespace.prepare_seconds)
     if not namespace.prepare:

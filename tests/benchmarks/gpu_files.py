@@ -1,4 +1,4 @@
-"""The files of the GPU program: its log, and what comes back. Needs no torch."""
+"""The files of the GPU program: its log, what comes back, and what is kept of it."""
 
 import csv
 import json
@@ -7,8 +7,6 @@ import shutil
 import tarfile
 import time
 from pathlib import Path
-
-from tests.benchmarks.rows import add_row, read_rows
 
 SNAPSHOT_SECONDS = 50  # results come back at least so often: little can be lost
 STAYS = (".part", ".running", ".previous", ".lock")
@@ -40,9 +38,9 @@ def log(work: Path, line: str) -> None:
         file.write(line + "\n")
 
 
-def return_results(work: Path, out: Path, command: str) -> None:
+def return_results(work: Path, out: Path) -> None:
     """Put all into `out`: tables, the log, a teacher, and `gpu.tar` to go on from."""
-    write_speed(work, command)
+    write_speed(work)
     out.mkdir(parents=True, exist_ok=True)
     part = out / "gpu.tar.part"
     with tarfile.open(part, "w") as tar:
@@ -55,28 +53,41 @@ def return_results(work: Path, out: Path, command: str) -> None:
             shutil.copy(work / name, out / name)
 
 
-def keep(out: Path, results: Path) -> None:
+def keep(out: Path) -> None:
     """Add what came back to the results files; what they have is not added again.
 
     Weights stay in gpu.tar: a network that is to be shipped goes to `weights/` by hand.
+    Raises ValueError, before anything is written, for runs of a rehearsal and for those
+    that have the name of another.
     """
+    from cifar_helpers import runtime  # torch: nothing else here needs it
+    from tests.benchmarks.rows import add_row, read_rows
+
+    results, files = runtime.RESULTS, {}
+    with tarfile.open(out / "gpu.tar") as tar:
+        for member in tar.getmembers():
+            path = Path(member.name)
+            if path.parent.name == "runs" and path.suffix in (".json", ".csv"):
+                files[path.name] = tar.extractfile(member).read()
+    for name, content in files.items():
+        if name.endswith(".json") and json.loads(content)["data"] != "full":
+            raise ValueError(f"{name} is of a rehearsal: it is no result")
+        known = results / "gpu" / name
+        if known.exists() and known.read_bytes() != content:
+            raise ValueError(f"{known} is another run: give one of them another name")
+    (results / "gpu").mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (results / "gpu" / name).write_bytes(content)
     for name, kept in KEPT.items():
         if (out / name).exists():
             old = read_rows(results / kept)
             for row in read_rows(out / name):
-                if row not in old:
+                failed = row.get("images_per_second") == ""
+                if row not in old and not failed:
                     add_row(results / kept, row, tuple(row))
-    folder = results / "gpu"
-    folder.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(out / "gpu.tar") as tar:
-        for member in tar.getmembers():
-            path = Path(member.name)
-            card = path.name == "teacher.json" or path.parent.name == "runs"
-            if card and path.suffix in (".json", ".csv"):
-                (folder / path.name).write_bytes(tar.extractfile(member).read())
 
 
-def write_speed(work: Path, command: str) -> None:
+def write_speed(work: Path) -> None:
     """All measurements as a table; a form that failed has no speed."""
     path = work / "measured.jsonl"
     lines = path.read_text().splitlines() if path.exists() else []
@@ -86,5 +97,4 @@ def write_speed(work: Path, command: str) -> None:
         for row in map(json.loads, lines):
             form = row["form"]
             named = {"form": row["words"], "precision": form["precision"]}
-            fixed = {"subject": "training step", "command": command}
-            writer.writerow(row | named | fixed)
+            writer.writerow(row | named | {"subject": "training step"})

@@ -20,6 +20,10 @@ from tests.benchmarks.resnet8 import ResNet8, ResNet8Config
 EPOCHS = 40
 TEMPERATURE = 4.0  # divides both networks' logits: shows what else is likely
 SHARE = 0.9  # of the loss: the teacher's; the rest is the labels'
+CHANGES = {  # of the champion's recipe: the teacher's and its pupils'
+    "label_smoothing": 0.0,  # a network that learned smoothed labels teaches worse
+    "low_resolution_fraction": 0.0,  # nor does it know small images
+}
 WEIGHTS, CARD = "teacher.safetensors", "teacher.json"
 
 
@@ -46,10 +50,10 @@ def taught(kind: type, teacher: nn.Module) -> type:
     return TaughtTrainer
 
 
-def save_teacher(folder: Path, model: nn.Module, card: dict) -> dict:
-    """Weights in half precision, as they are only looked at; and the card."""
+def save_teacher(folder: Path, name: str, model: nn.Module, card: dict) -> dict:
+    """Weights in half precision, as they are only read; the card, in runs/ as well."""
     card = {
-        "name": "teacher",
+        "name": name,
         "network": "ResNet-8",
         "config": asdict(model.config),
         "parameters": count_parameters(model),
@@ -62,7 +66,9 @@ def save_teacher(folder: Path, model: nn.Module, card: dict) -> dict:
         for name, value in model.cpu().state_dict().items()
     }
     save_file({name: v.contiguous() for name, v in half.items()}, folder / WEIGHTS)
-    (folder / CARD).write_text(json.dumps(card, indent=2) + "\n")
+    (folder / "runs").mkdir(exist_ok=True)
+    for path in (folder / CARD, folder / "runs" / f"{name}.json"):
+        path.write_text(json.dumps(card, indent=2) + "\n")
     return card
 
 
