@@ -207,8 +207,7 @@ class Trainer:
             "scheduler": self.scheduler.state_dict(),
             "scaler": self.scaler.state_dict(),  # empty unless float16
             "generator": self.generator.get_state(),
-            "torch_generator": torch.get_rng_state(),  # dropout draws from it, or from
-            # this one; from MPS's own there, which is not kept
+            "torch_generator": torch.get_rng_state(),  # dropout's; MPS's is not kept
             "cuda_generator": torch.cuda.get_rng_state(self.device) if cuda else None,
             "image_losses": self.image_losses,
             "step": self.step,
@@ -477,10 +476,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     parser.add_argument("--source", default="full", choices=SOURCES, help="of the data")
     for field in fields(Recipe):
-        kind = type(field.default)
-        how = {"type": kind}
-        if kind is bool:  # --flip, --no-flip
-            how = {"action": argparse.BooleanOptionalAction}
+        kind, switch = type(field.default), argparse.BooleanOptionalAction
+        how = {"action": switch} if kind is bool else {"type": kind}  # --no-flip
         parser.add_argument(
             f"--{field.name.replace('_', '-')}",
             default=argparse.SUPPRESS,
