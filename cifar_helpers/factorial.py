@@ -190,13 +190,8 @@ def compare(groups: Mapping[str, Sequence[float]], reference: str) -> list[Effec
     the order of `groups`, which are lists of what the runs reached. Raises KeyError
     without the reference, ValueError unless some group has two runs and all are finite.
     """
-    first = groups[reference]
-    spread, freedom = pooled_spread(list(groups.values()))
-    others = [name for name in groups if name != reference]
-    points = np.array([np.mean(groups[name]) - np.mean(first) for name in others])
-    shares = np.array([1 / len(groups[name]) + 1 / len(first) for name in others])
-    errors = spread * np.sqrt(shares)
-    return _tested([(name,) for name in others], points, errors, freedom)
+    groups[reference]  # raises KeyError, also where there is no other
+    return _differences(groups, [(reference, n) for n in groups if n != reference])
 
 
 def compare_neighbours(groups: Mapping[str, Sequence[float]]) -> list[Effect]:
@@ -205,11 +200,16 @@ def compare_neighbours(groups: Mapping[str, Sequence[float]]) -> list[Effect]:
     One spread for all, Student's t and Holm's verdicts, as in `compare`; ValueError as
     there.
     """
+    return _differences(groups, list(pairwise(groups)))
+
+
+def _differences(groups, pairs: list[tuple[str, str]]) -> list[Effect]:
+    """What the second group of each pair has more than the first; named after it."""
     spread, freedom = pooled_spread(list(groups.values()))
-    pairs = list(pairwise(groups.values()))
-    points = np.array([np.mean(after) - np.mean(before) for before, after in pairs])
-    shares = np.array([1 / len(before) + 1 / len(after) for before, after in pairs])
-    names = [(name,) for name in list(groups)[1:]]
+    runs = [(groups[before], groups[after]) for before, after in pairs]
+    points = np.array([np.mean(after) - np.mean(before) for before, after in runs])
+    shares = np.array([1 / len(before) + 1 / len(after) for before, after in runs])
+    names = [(after,) for _, after in pairs]
     return _tested(names, points, spread * np.sqrt(shares), freedom)
 
 

@@ -102,6 +102,12 @@ def duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
+def wilson_range(accuracy: float) -> str:
+    """The 95 % interval of an accuracy, in per cent, on the test images."""
+    right = round(accuracy * TEST_IMAGES / 100)
+    return "{:.1f} to {:.1f}".format(*wilson_interval(right, TEST_IMAGES))
+
+
 def judged_before(name: str) -> str:
     """Test accuracies of earlier versions of a network or its recipe."""
     rows = read_rows(runtime.RESULTS / "champion.csv")
@@ -121,14 +127,12 @@ def networks() -> str:
     rows, cards = [], {name: load_card(name) for name in NETWORKS}
     for name, card in cards.items():
         accuracy = card["test_accuracy_percent"]
-        right = round(accuracy * TEST_IMAGES / 100)
-        low, high = wilson_interval(right, TEST_IMAGES)
         length = f"{card['recipe']['epochs']} epochs"
         rows.append([
             f"`{name}`, {NETWORKS[name]}",
             f"{card['parameters']:,}",
             f"{card['multiply_adds'] / 1e6:.1f} M",
-            f"**{accuracy:.2f} %** ({low:.1f} to {high:.1f})",
+            f"**{accuracy:.2f} %** ({wilson_range(accuracy)})",
             f"{length}, {duration(card['train_seconds'])}",
             judged_before(name),
         ])  # fmt: skip
@@ -147,21 +151,18 @@ def networks() -> str:
 
 def on_gpu() -> str:
     """What the GPU program trained, beside the champion."""
-    by_name, rows = {}, []
-    for run in read_rows(runtime.RESULTS / "champion.csv"):
-        if run["test_accuracy_percent"]:
-            by_name[run["run"]] = run  # the last of its name
+    runs, rows = read_rows(runtime.RESULTS / "champion.csv"), []
+    judged = {run["run"]: run for run in runs if run["test_accuracy_percent"]}
     for name, label in ON_GPU.items():
-        run = by_name[name]
+        run = judged[name]
         accuracy = float(run["test_accuracy_percent"])
-        low, high = wilson_interval(round(accuracy * TEST_IMAGES / 100), TEST_IMAGES)
         rows.append([
             label,
             f"{int(run['parameters']):,}",
             f"{int(run['multiply_adds']) / 1e6:.0f} M",
             run["epochs"],
             f"{float(run['train_accuracy_percent']):.1f} %",
-            f"{accuracy:.2f} % ({low:.1f} to {high:.1f})",
+            f"{accuracy:.2f} % ({wilson_range(accuracy)})",
             f"{duration(float(run['seconds']))}, {run['hardware'].split(',')[0]}",
         ])  # fmt: skip
     header = ["network", "parameters", "multiply-adds", "epochs", "while training"]
@@ -176,7 +177,7 @@ def on_gpu() -> str:
     short = [
         f"{float(run['validation_accuracy_percent']):.2f} % in batches of "
         f"{json.loads(run['recipe'])['batch_size']}"
-        for run in read_rows(runtime.RESULTS / "champion.csv")
+        for run in runs
         if (run["run"], run["epochs"]) == ("champion", "8")
     ]
     note = (
@@ -194,11 +195,12 @@ def to_target() -> str:
     runs, rows = runs_to_target(runtime.RESULTS / "faster.csv"), []
     for run in runs:
         minutes = run["minutes"]
-        taken = f"more than {run['gave_up_after'] or 0:.0f}"
         if len(minutes) > 1:
             taken = "{:.1f} ± {:.1f}".format(*mean_interval(minutes))
         elif minutes:
             taken = f"{minutes[0]:.1f}"
+        else:
+            taken = f"more than {run['gave_up_after']:.0f}"
         least = "at least " * (run["ratio_is"] != "exact")
         rows.append([
             run["run"],
@@ -412,8 +414,7 @@ def summary() -> str:
         else:
             card = load_card(name)
             middle = card["test_accuracy_percent"]
-            low, high = wilson_interval(round(middle * TEST_IMAGES / 100), TEST_IMAGES)
-            interval = f"{low:.1f} to {high:.1f}, one run"
+            interval = f"{wilson_range(middle)}, one run"
             seconds = card["train_seconds"]
             parameters, epochs = card["parameters"], card["recipe"]["epochs"]
         accuracy = f"**{middle:.2f} %** ({interval})"

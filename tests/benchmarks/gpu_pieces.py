@@ -231,8 +231,7 @@ class Program:
         card["test_accuracy_percent"] = judged["accuracy_percent"]
         name = f"teacher-{self.options['design']}"  # of the runs that it teaches
         card = gpu_teacher.save_teacher(self.work, name, model, card)
-        network = json.dumps({"ResNet-8": card["config"]})
-        self.write_row(name, card, history, {"network": network})
+        self.add_run(name, card, history, {"ResNet-8": card["config"]})
         log(self.work, f"{name}: {card['test_accuracy_percent']:.2f} % of the test set")
         self.give_back()
 
@@ -325,23 +324,20 @@ class Program:
         if name.startswith("taught"):
             card["teacher"] = json.loads((self.work / gpu_teacher.CARD).read_text())
         card = save_run(self.work / "runs", name, model.cpu(), history, card)
-        self.add_run(name, card, history)
+        network = stepwise.differences(model.config, NetConfig())
+        self.add_run(name, card, history, network)
         checkpoints.remove(checkpoint)
         log(self.work, f"{name}: {card['test_accuracy_percent']:.2f} % of the test set")
         self.give_back()
 
-    def add_run(self, name: str, card: dict, history: list[dict]) -> None:
-        """A row like those of champion.csv."""
-        network = stepwise.differences(NetConfig(**card["config"]), NetConfig())
-        self.write_row(name, card, history, {"network": json.dumps(network)})
-
-    def write_row(self, name: str, card: dict, history: list[dict], more: dict) -> None:
-        """A row of a network of any kind: `more` says which."""
+    def add_run(self, name, card: dict, history: list[dict], network: dict) -> None:
+        """A row like those of champion.csv; `network` says which it is."""
         recipe = Recipe(**card["recipe"])
         row = stepwise.row_of(name, NetConfig(), recipe, card["training_images"])
         row |= {k: card[k] for k in ("parameters", "multiply_adds", "hardware")}
         row |= {
             "torch": card["torch"],
+            "network": json.dumps(network),
             "epochs": len(history),
             "seconds": card["train_seconds"],
             "threads": torch.get_num_threads(),
@@ -349,7 +345,7 @@ class Program:
             "test_accuracy_percent": round(card["test_accuracy_percent"], 2),
             "command": self.options["command"],
         }
-        add_row(self.work / "runs.csv", row | more, stepwise.COLUMNS)
+        add_row(self.work / "runs.csv", row, stepwise.COLUMNS)
 
     def time_to(self, piece: str) -> None:
         """How long a short run takes to an accuracy on images that were held out."""

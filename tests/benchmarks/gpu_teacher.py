@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from cifar_helpers.model import count_multiply_adds, count_parameters
 from cifar_helpers.training import soft_cross_entropy
+from tests.benchmarks.gpu_files import TEACHER
 from tests.benchmarks.resnet8 import ResNet8, ResNet8Config
 
 EPOCHS = 40
@@ -24,7 +25,7 @@ CHANGES = {  # of the champion's recipe: the teacher's and its pupils'
     "label_smoothing": 0.0,  # a network that learned smoothed labels teaches worse
     "low_resolution_fraction": 0.0,  # nor does it know small images
 }
-WEIGHTS, CARD = "teacher.safetensors", "teacher.json"
+CARD = "teacher.json"
 
 
 def taught(kind: type, teacher: nn.Module) -> type:
@@ -65,7 +66,7 @@ def save_teacher(folder: Path, name: str, model: nn.Module, card: dict) -> dict:
         name: value.half() if value.is_floating_point() else value
         for name, value in model.cpu().state_dict().items()
     }
-    save_file({name: v.contiguous() for name, v in half.items()}, folder / WEIGHTS)
+    save_file({name: v.contiguous() for name, v in half.items()}, folder / TEACHER)
     (folder / "runs").mkdir(exist_ok=True)
     for path in (folder / CARD, folder / "runs" / f"{name}.json"):
         path.write_text(json.dumps(card, indent=2) + "\n")
@@ -74,10 +75,10 @@ def save_teacher(folder: Path, name: str, model: nn.Module, card: dict) -> dict:
 
 def load_teacher(folder: Path, device) -> nn.Module | None:
     """The teacher in evaluation mode, or None where there is none yet."""
-    if not ((folder / CARD).exists() and (folder / WEIGHTS).exists()):
+    if not ((folder / CARD).exists() and (folder / TEACHER).exists()):
         return None
     card = json.loads((folder / CARD).read_text())
     model = ResNet8(ResNet8Config(**card["config"]))
-    model.load_state_dict(load_file(folder / WEIGHTS))  # from half: copied into float32
+    model.load_state_dict(load_file(folder / TEACHER))  # from half: copied into float32
     model = model.to(device, memory_format=torch.channels_last)
     return model.eval().requires_grad_(False)
