@@ -146,7 +146,8 @@ class Difference:
 
     points: np.ndarray  # (K, K) difference of the shares of the true class, in points
     p: np.ndarray  # (K, K) exact McNemar in each cell
-    corrected_p: np.ndarray  # (K, K) by `holm`, over the cells where the two differ
+    corrected_p: np.ndarray  # (K, K) by `holm`, over the cells that are compared
+    compared: np.ndarray  # (K, K) whether any image says something about the cell
 
 
 def difference(labels, first, second, classes: int) -> Difference:
@@ -174,4 +175,4 @@ def difference(labels, first, second, classes: int) -> Difference:
     compared = gained + lost > 0
     corrected = np.ones(shape)
     corrected[compared] = holm(p[compared])
-    return Difference(100 * (gained - lost) / there, p, corrected)
+    return Difference(100 * (gained - lost) / there, p, corrected, compared)

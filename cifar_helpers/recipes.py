@@ -46,6 +46,7 @@ class Recipe:
     flip: bool = True
     cutout_size: int = 0  # pixels; 0 for none
     mixup_alpha: float = 0.0  # 0 for none
+    clean_fraction: float = 0.0  # of the steps, last: neither cutout nor mixup
     low_resolution_fraction: float = 0.0  # progressive resizing: of the steps, first
     low_resolution_size: int = 24  # pixels of the images of those steps
     selective_drop_fraction: float = 0.0  # selective backprop: easiest images, left out
@@ -76,6 +77,7 @@ RULES = {  # what each entry of a Recipe may be
     "flip": switch(),
     "cutout_size": whole(0),
     "mixup_alpha": non_negative(),
+    "clean_fraction": fraction(),
     "low_resolution_fraction": fraction(),
     "low_resolution_size": whole(1),
     "selective_drop_fraction": fraction(),

@@ -68,9 +68,15 @@ def autocast_dtype(device: torch.device) -> torch.dtype:
     return torch.float32
 
 
-def _cpu_multiplies_bfloat16() -> bool:
+def _cpu_has_bfloat16() -> bool:
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, check, lambda: False)() for check in checks)
+
+
+def _cpu_multiplies_bfloat16() -> bool:
+    """Whether it can, and the environment's ATEN_CPU_CAPABILITY does not forbid it."""
+    allowed = torch.backends.cpu.get_cpu_capability() not in ("AVX2", "DEFAULT")
+    return allowed and _cpu_has_bfloat16()
 
 
 def synchronize(device: torch.device) -> None:
@@ -134,6 +140,8 @@ def describe_machine(device: torch.device | str = "cpu") -> dict:
         hardware = f"{_cpu_name()}, {threads} thread{'s' if threads > 1 else ''}"
         if _cpu_multiplies_bfloat16():
             hardware += ", bfloat16"  # such a processor trains twice as fast
+        elif _cpu_has_bfloat16():
+            hardware += f", limited to {torch.backends.cpu.get_cpu_capability()}"
     return {
         "hardware": hardware,
         "cores": os.cpu_count(),

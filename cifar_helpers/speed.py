@@ -23,7 +23,7 @@ LADDER = (  # the runs of results/faster.csv, each with all changes before it
     "whole batches",
     "quick depthwise",
     "short format",
-    "schedule",
+    "SGD with a schedule",
     "average",
     "label smoothing",
     "batches of 256",
@@ -184,10 +184,11 @@ def runs_to_target(path: Path) -> list[dict]:
     """The rows of results/faster.csv, put together for each change; [] without a file.
 
     In the order in which the changes are made, one dict a run: `run`, `seeds`,
-    `reached` (how many got there), `minutes` (a list, of these), `gave_up_after`
-    (minutes; None unless nobody got there), `epochs` and `ratio` (means of those that
-    got there, or None), `ratio_is` ("exact" or "at least"), `images_per_second`,
-    `hardware`, `torch`.
+    `trained` (how many were not only timed), `reached` (how many got there), `minutes`
+    (a list, of these), `gave_up_after` (minutes; None unless nobody got there),
+    `epochs` (mean of those that got there, or None), `images_per_second`, `hardware`,
+    `torch`; `ratio`, the textbook's mean time divided by that of those that got there
+    (or None), `ratio_is` ("exact", or "at least" if no textbook got there).
     Of several rows of a seed counts the one that was trained, and got there. Rows of
     other hardware than the first row's are left out.
     """
@@ -204,6 +205,8 @@ def runs_to_target(path: Path) -> list[dict]:
         got = [row for row in mine if row["seconds_to_86_48"]]
         if mine:
             found.append(_of_seeds(run, mine, got))
+    for row in found:
+        _compare(row, found[0])
     return found
 
 
@@ -220,17 +223,26 @@ def _of_seeds(run: str, rows: list[dict], got: list[dict]) -> dict:
         / float(row["images_per_second"])
         for row in rows
     ]
-    least = any(row["ratio_is"] == "at least" for row in got)
     return {
         "run": run,
         "seeds": len(rows),
+        "trained": sum(row["measured"] == "training" for row in rows),
         "reached": len(got),
         "minutes": [float(row["seconds_to_86_48"]) / 60 for row in got],
         "gave_up_after": None if got else max(spent) / 60,
         "epochs": mean("epochs_to_86_48", got),
-        "ratio": mean("ratio_to_textbook", got),
-        "ratio_is": "at least" if least else "exact",
         "images_per_second": mean("images_per_second", rows),
         "hardware": rows[0]["hardware"],
         "torch": rows[0]["torch"],
     }
+
+
+def _compare(row: dict, textbook: dict) -> None:
+    """Add the ratio to a row of `runs_to_target`: means of all seeds of either."""
+    row["ratio"], row["ratio_is"] = None, "exact"
+    if textbook["run"] != LADDER[0] or not row["minutes"]:
+        return
+    if not textbook["minutes"]:
+        row["ratio_is"] = "at least"
+    loop = statistics.fmean(textbook["minutes"] or [textbook["gave_up_after"]])
+    row["ratio"] = loop / statistics.fmean(row["minutes"])

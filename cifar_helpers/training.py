@@ -66,17 +66,16 @@ class Trainer:
         self.held = [_floats_and_counts(m) for m in (self.averaged.module, model)]
         self.frozen = [m for m in model.modules() if is_frozen(m)]
         self.optimizer = make_optimizer(model, recipe)
-        self.scheduler = torch.optim.lr_scheduler.LambdaLR(
-            self.optimizer,
-            lambda step: warmup_cosine(step, steps, recipe.warmup_fraction),
-        )
+        warmup = {"warmup_fraction": recipe.warmup_fraction}
+        rate = partial(warmup_cosine, steps=steps, **warmup)
+        self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, rate)
         self.generator = torch.Generator(self.device).manual_seed(recipe.seed)
+        self.clean_start_step = steps - round(recipe.clean_fraction * steps)
         self.low_resolution_steps = round(recipe.low_resolution_fraction * steps)
         self.selective_start_step = round(recipe.selective_start_fraction * steps)
         self.image_losses = None  # (images,), each one's loss when it was last seen
-        self.dtype = runtime.autocast_dtype(self.device)
-        if recipe.precision != "auto":
-            self.dtype = getattr(torch, recipe.precision)
+        fastest = runtime.autocast_dtype(self.device)
+        self.dtype = getattr(torch, recipe.precision, fastest)  # there's no torch.auto
         half = self.dtype == torch.float16  # Micikevicius et al. 2018, section 3.2
         self.scaler = torch.amp.GradScaler(self.device.type, 1024.0, enabled=half)
         self.step = 0
@@ -144,6 +143,8 @@ class Trainer:
     def augmented(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Float inputs (N, 3, 32, 32), or smaller, and target probabilities."""
         recipe, draw = self.recipe, self.generator
+        if self.step >= self.clean_start_step:
+            recipe = replace(recipe, cutout_size=0, mixup_alpha=0.0)
         if recipe.crop_padding:
             images = augment.random_crop(images, recipe.crop_padding, draw)
         if recipe.flip:

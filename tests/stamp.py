@@ -21,8 +21,10 @@ PLACE = re.compile(r'(Repository = "https://github\.com/)([^"]+)(")')
 NAME = re.compile(r"[\w-]+/[\w.-]+")
 BADGE = re.compile(r"^(\[!\[Open in Colab\]|\[Colab\]).*$", re.MULTILINE)
 COLAB = re.compile(r"(<!-- colab -->)(.*?)(<!-- end colab -->)", re.DOTALL)
-UNSTAMPED = """on a fork whose address is stamped in (the workflow does it, or
-  `python -m tests.stamp owner/name`), use the badge at the top of a notebook."""
+UNSTAMPED = """in the address of a notebook on GitHub, write
+  `colab.research.google.com/github` for `github.com`; its first cell then asks for
+  owner and name. (On a fork the workflow, or `python -m tests.stamp owner/name`, writes
+  them in and puts a badge on top of each notebook.)"""
 SITE = "https://colab.research.google.com"
 SETUP = """\
 import sys

@@ -24,7 +24,7 @@ from cifar_helpers.speed import LADDER, runs_to_target
 from tests.benchmarks import faster, gated, laptop, stepwise
 from tests.benchmarks import training as benchmark
 from tests.benchmarks.resnet8 import ResNet8, ResNet8Config
-from tests.benchmarks.rows import read_rows
+from tests.benchmarks.rows import command_line, read_rows
 
 
 @pytest.fixture(scope="module")
@@ -421,7 +421,9 @@ def test_rows_are_put_together_run_by_run(tmp_path):
     )
     assert muon["minutes"] == pytest.approx([500 / 60, 1000 / 60], abs=0.01)
     assert (muon["epochs"], muon["images_per_second"]) == (10, 675)
-    assert muon["ratio"] == 13_500 / 500 and muon["ratio_is"] == "at least"
+    assert muon["ratio"] == pytest.approx(13_500 / 750)  # means of either
+    assert muon["ratio_is"] == "at least"
+    assert [row["trained"] for row in (textbook, short, muon)] == [1, 1, 2]
 
 
 REHEARSAL = ["--source", "sample", "--images", "64", "--seeds", "0", "--patience", "2"]
@@ -478,14 +480,16 @@ def test_a_schedule_is_tried_again_with_a_better_length(rehearse, monkeypatch):
         (row["run"], row["epochs"], row["validation_accuracy_percent"]) for row in rows
     ]
     assert found == [
-        ("schedule", "5", "88.0"),
+        ("SGD with a schedule", "5", "88.0"),
         ("average", "5", "88.48"),
-        ("schedule", "3", "86.2"),
+        ("SGD with a schedule", "3", "86.2"),
         ("average", "3", "86.5"),
     ]
     known = [row["epochs_to_86_48"] for row in rows]
     assert known[:2] == ["", ""] and float(known[2]) > 3 > float(known[3])
-    assert rehearse("--runs", "schedule", "average", "--longest", "5") == rows
+    assert (
+        rehearse("--runs", "SGD with a schedule", "average", "--longest", "5") == rows
+    )
 
 
 def test_a_run_that_another_process_claims_is_left_alone(rehearse, tmp_path):
@@ -550,6 +554,7 @@ def test_gated_candidates_are_trained_once(tmp_path, capsys, monkeypatch):
     path = tmp_path / "gated.csv"
     command = ["--candidates", "48 channels", "--source", "sample", "--images", "64"]
     command += ["--folder", str(tmp_path / "parts"), "--out", str(path)]
+    command += ["--speeds-out", str(tmp_path / "speeds.csv")]
     for _ in range(2):
         gated.main([*command, "--epochs", "1"])
     (row,) = read_rows(path)
@@ -564,3 +569,20 @@ def test_gated_candidates_are_trained_once(tmp_path, capsys, monkeypatch):
     said = capsys.readouterr().out
     assert "float32, 48 channels: 300 images/s, 9 epochs fit" in said
     assert "auto, cpu: 300 images/s" in said and len(read_rows(path)) == 1
+    speeds = read_rows(tmp_path / "speeds.csv")
+    assert [(row["candidate"], row["precision"]) for row in speeds] == [
+        (name, format)
+        for format in ("float32", "auto")
+        for name in ("cpu", "48 channels")
+    ]
+    assert {row["images_per_second"] for row in speeds} == {"300"}
+
+
+def test_command_names_what_the_processor_may_not_do(monkeypatch):
+    plain = "python -m tests.benchmarks.laptop --seeds 0"
+    for name in ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA"):
+        monkeypatch.delenv(name, raising=False)
+    assert command_line("laptop", ["--seeds", "0"]) == plain
+    monkeypatch.setenv("ATEN_CPU_CAPABILITY", "avx2")
+    limited = command_line("laptop", ["--seeds", "0"])
+    assert limited == f"ATEN_CPU_CAPABILITY=avx2 {plain}"

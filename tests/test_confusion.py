@@ -193,6 +193,7 @@ def test_difference_of_two_networks_cell_by_cell():
         only_second = ((labels == i) & (second == j) & (first != j)).sum()
         expected = stats.binomtest(only_first, only_first + only_second).pvalue
         assert found.p[i, j] == pytest.approx(expected)
+        assert found.compared[i, j] == (only_first + only_second > 0)
     np.testing.assert_allclose(
         found.corrected_p.ravel(), confusion.holm(found.p.ravel())
     )

@@ -2,6 +2,7 @@
 
 import platform
 import random
+import re
 import subprocess
 import sys
 import time
@@ -87,19 +88,25 @@ def test_number_format_of_a_gpu(monkeypatch, native):
 
 
 @pytest.mark.parametrize(
-    "instructions, expected",
+    "instructions, allowed, expected, words",
     [
-        ((), torch.float32),
-        (("_is_avx512_bf16_supported",), torch.bfloat16),
-        (("_is_amx_tile_supported",), torch.bfloat16),
+        ((), "AVX512", torch.float32, ""),
+        (("_is_avx512_bf16_supported",), "AVX512", torch.bfloat16, ", bfloat16"),
+        (("_is_amx_tile_supported",), "AVX512", torch.bfloat16, ", bfloat16"),
+        (("_is_avx512_bf16_supported",), "AVX2", torch.float32, ", limited to AVX2"),
+        ((), "AVX2", torch.float32, ""),  # it can do no more
     ],
 )
-def test_number_format_of_a_cpu(monkeypatch, instructions, expected):
+def test_number_format_of_a_cpu(monkeypatch, instructions, allowed, expected, words):
     for check in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
         monkeypatch.setattr(
             torch.cpu, check, lambda found=check in instructions: found, raising=False
         )
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: allowed)
     assert runtime.autocast_dtype(torch.device("cpu")) == expected
+    assert (
+        re.search(r"threads?(.*)$", runtime.describe_machine()["hardware"])[1] == words
+    )
 
 
 def test_number_format_of_a_torch_that_cannot_tell(monkeypatch):

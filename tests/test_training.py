@@ -123,6 +123,20 @@ def test_first_steps_see_small_images(few):
     assert sizes == [(16, 16), (16, 16), (32, 32), (32, 32)]
 
 
+def test_last_steps_see_whole_images_unmixed(few):
+    """Without crops and flips an input is then its image, a target its label."""
+    changes = {"cutout_size": 16, "mixup_alpha": 1.0, "clean_fraction": 0.5}
+    config = replace(QUICK, label_smoothing=0.0, **changes, **PLAIN)
+    trainer = Trainer(network(), config, steps=4)
+    untouched = []
+    for images, labels in list(Batches(few, 5)):
+        inputs, targets = trainer.augmented(images, labels)
+        whole = torch.equal(inputs, normalize(images))
+        untouched.append(whole and torch.equal(targets, F.one_hot(labels, 10).float()))
+        trainer.train_step(images, labels)
+    assert untouched == [False, False, True, True]
+
+
 # ---- which images to look at ---------------------------------------------------------
 
 

@@ -1,5 +1,7 @@
 """Self-checks of notebook 05: weights by hand, a fair difference, fixed weights."""
 
+import math
+
 import torch
 
 from cifar_helpers.checks.framework import (
@@ -92,6 +94,13 @@ def fair_difference(attempt) -> str:
         f"Where one channel differs by 2, yours is {of_effect:+.2f} on average; it "
         "should be 2. Choose the channel with the largest difference, group 1 minus "
         "group 0, and measure that one.",
+    )
+    draw = torch.Generator().manual_seed(9)
+    in_order = attempt(torch.randn(240, 64, generator=draw), torch.arange(240) // 120)
+    require(
+        math.isfinite(float(in_order)),
+        "With all zeros before all ones your difference is no number: half of the "
+        "images has one group only. Shuffle the images before you halve them.",
     )
     return (
         f"Right: {of_noise:+.2f} on noise, and {of_effect:+.2f} where the difference "

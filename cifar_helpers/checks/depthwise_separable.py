@@ -150,7 +150,9 @@ def separable_by_layer(accuracies) -> str:
     wanted = f"Give a dict from each of the layers {', '.join(names)} to an accuracy"
     if not isinstance(accuracies, dict) or set(accuracies) != set(names):
         raise Wrong(f"{wanted}, not {named(accuracies)}.")
-    first, second, *_ = as_percents([accuracies[n] for n in names], "The accuracies")
+    first, second, *others = as_percents(
+        [accuracies[n] for n in names], "The accuracies"
+    )
     require(
         first < 40,
         "With one filter for each colour the initial convolution should lose most of "
@@ -160,6 +162,12 @@ def separable_by_layer(accuracies) -> str:
         second > first + 10,
         f"{names[1]} should lose much less than the initial convolution, yours gives "
         f"{second:.1f} %. Give each layer its own kernel back before the next.",
+    )
+    require(
+        first < min(others),
+        f"The initial convolution ({first:.1f} %) should lose most, yet one of the "
+        f"dense layers has {min(others):.1f} %. Give each layer its own kernel back "
+        "before the next.",
     )
     return (
         f"Right: the smallest layer bears it worst ({first:.1f} %). Its three colours "

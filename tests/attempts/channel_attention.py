@@ -5,7 +5,7 @@ import torch
 from cifar_helpers.checks import channel_attention as checks
 
 
-def chosen_and_measured(choose=slice(0, 120), measure=slice(120, None), sign=1):
+def chosen_and_measured(choose=slice(0, None, 2), measure=slice(1, None, 2), sign=1):
     """A difference with the channel from some images, the number from others."""
 
     def attempt(weights, labels):
@@ -16,6 +16,11 @@ def chosen_and_measured(choose=slice(0, 120), measure=slice(120, None), sign=1):
         return difference(measure)[difference(choose).argmax()]
 
     return attempt
+
+
+def shuffled(weights, labels):
+    order = torch.randperm(len(weights), generator=torch.Generator().manual_seed(0))
+    return chosen_and_measured(*HALVES)(weights[order], labels[order])
 
 
 def without_sign(weights, labels):
@@ -36,12 +41,13 @@ def measured(*accuracies):
 
 HAND, FAIR = checks.weights_by_hand, checks.fair_difference
 STRENGTH, FOLD = checks.attention_strength, checks.fold_weights
-EVERY = slice(None)
+EVERY, HALVES = slice(None), (slice(0, 120), slice(120, None))
 RIGHT = [
     (HAND, (0.731, 0.5)),
     (HAND, (0.7311, 0.5)),
     (FAIR, chosen_and_measured()),
     (FAIR, chosen_and_measured(slice(1, None, 2), slice(0, None, 2))),
+    (FAIR, shuffled),
     (STRENGTH, measured(87.1, 87.7, 88.2, 88.0, 87.1)),
     (STRENGTH, measured(86.9, 87.6, 88.2, 88.3, 87.9)),
     (FOLD, lambda weight, scale: torch.einsum("ochw,c->ochw", weight, scale)),
@@ -57,6 +63,7 @@ WRONG = [
     (HAND, (0.731, 0.5, 0.2), "Give two numbers"),
     (FAIR, chosen_and_measured(EVERY, EVERY), "still measure on the images"),
     (FAIR, chosen_and_measured(slice(0, 120), slice(0, 120)), "choose on one half"),
+    (FAIR, chosen_and_measured(*HALVES), "Shuffle the images"),
     (FAIR, without_sign, "with its sign"),
     (FAIR, mean_difference, "differs by 2"),
     (FAIR, first_channel, "differs by 2"),

@@ -103,6 +103,7 @@ WRONG = [
     (LAYERS, measured(0.135, 0.508, 0.7, 0.3), "multiply by 100"),
     (LAYERS, measured(88.0, 88.0, 88.0, 88.0), "Is the kernel replaced"),
     (LAYERS, measured(13.5, 13.0, 12.0, 11.0), "own kernel back"),
+    (LAYERS, measured(13.5, 50.8, 12.0, 11.0), "dense layers has 11.0 %"),
     (LAYERS, measured(13.5, 50.8, 170.0, 30.0), "from 0 to 100"),
     (LAYERS, {"initial.conv": 13.5}, "Give a dict", "a dict of length 1"),
 ]

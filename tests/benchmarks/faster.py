@@ -18,8 +18,8 @@ them by what it takes of the caches and the memory, not by its share of the proc
   there, judged at its end, misses the target by a little; from there, the length is
   shifted by the slope of accuracy over the logarithm of the length, pooled over all
   runs. A run that is off by more than `NEAR` points is followed by one of a better
-  length, at most three in all. The two rows of "schedule" and "average" are one
-  training's, judged by its last weights and by their average.
+  length, at most three in all. The two rows of "SGD with a schedule" and "average" are
+  one training's, judged by its last weights and by their average.
 
 All keep freed memory (`runtime.keep_freed_memory`), the textbook's loop as well. Rows
 go to results/faster.csv, and columns that follow from other rows are filled again each
@@ -82,7 +82,7 @@ CHANGES = {  # name: what it changes of the recipe, on top of the run before
     "whole batches": {},  # in memory, channels last
     "quick depthwise": {},  # cifar_helpers.depthwise in place of nn.Conv2d
     "short format": {"precision": "auto"},  # bfloat16 where the processor has it
-    "schedule": {"warmup_fraction": 0.15, **SGD},
+    "SGD with a schedule": {"warmup_fraction": 0.15, **SGD},
     "average": {"ema_decay": 0.98},
     "label smoothing": {"label_smoothing": 0.1},
     "batches of 256": {"batch_size": 256, "learning_rate": 0.2},
@@ -98,9 +98,9 @@ CHANGES = {  # name: what it changes of the recipe, on top of the run before
 }
 RUNS = tuple(CHANGES)
 TIMED = ("textbook", "whole batches", "quick depthwise")
-TOGETHER = ("schedule", "average")  # what one training gives
+TOGETHER = ("SGD with a schedule", "average")  # what one training gives
 START = {  # epochs of the first run with a schedule
-    "schedule": 16,
+    "SGD with a schedule": 16,
     "average": 15,
     "label smoothing": 15,
     "batches of 256": 15,

@@ -9,7 +9,9 @@ parameters, and is trained by the recipe of `cpu`: 40,000 images, the other 10,0
 training images judge it, the test set is not touched. At nine epochs all see as many
 images as `cpu` does. With `--fit` a candidate gets as many epochs as fit into the time
 of nine epochs of `cpu`, by the speeds of this machine, measured in turns before.
-`--speeds` only measures, in float32 as well.
+`--speeds` only measures, in float32 as well, into results/gated_speeds.csv; with
+ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 in the environment a newer processor
+computes as one does that has no more than AVX2.
 
 A run takes one thread; seconds are the processor's time for the process. Rows go to
 results/gated.csv. Several processes may work on the same file and folder: each run is
@@ -34,7 +36,7 @@ from cifar_helpers.speed import measure_speed
 from tests.benchmarks import ablation
 from tests.benchmarks.ablation_designs import Run
 from tests.benchmarks.claims import run_once
-from tests.benchmarks.rows import check_rehearsal, command_line, key_of
+from tests.benchmarks.rows import add_row, check_rehearsal, command_line, key_of
 from tests.benchmarks.running import one_thread
 
 NETWORK, RECIPE = PRESETS["cpu"]
@@ -77,6 +79,15 @@ COLUMNS = (
     "train_seconds",
     "validation_accuracy_percent",
     "validation_loss",
+    "threads",
+    "hardware",
+    "torch",
+    "command",
+)
+SPEED_COLUMNS = (
+    "candidate",
+    "precision",
+    "images_per_second",
     "threads",
     "hardware",
     "torch",
@@ -135,18 +146,22 @@ def run_all(options, command: str) -> None:
     training = training.subset(slice(options.images))
     epochs = dict.fromkeys(options.candidates, options.epochs or RECIPE.epochs)
     names = list(dict.fromkeys(["cpu", *options.candidates]))
+    machine = runtime.describe_machine()
+    constants = {name: machine[name] for name in ("hardware", "torch")}
+    constants |= {"threads": torch.get_num_threads(), "command": command}
     for precision in ("float32", "auto") if options.speeds else ("auto",):
         if options.speeds or options.fit:
             speeds = speeds_of(names, training, precision, options.seconds)
             for name, speed in speeds.items():
                 fits = fitting_epochs(speeds, name)
                 print(f"{precision}, {name}: {speed:,.0f} images/s, {fits} epochs fit")
+                if options.speeds:
+                    row = {"candidate": name, "precision": precision, **constants}
+                    row["images_per_second"] = f"{speed:.4g}"
+                    add_row(Path(options.speeds_out), row, SPEED_COLUMNS)
             epochs |= {name: fitting_epochs(speeds, name) for name in epochs}
     if options.speeds:
         return
-    machine = runtime.describe_machine()
-    constants = {name: machine[name] for name in ("hardware", "torch")}
-    constants |= {"threads": torch.get_num_threads(), "command": command}
     for seed, name in product(options.seeds, options.candidates):
         rest = ((training, validation), Path(options.out), folder, constants)
         run_one(name, seed, epochs[name], *rest)
@@ -166,8 +181,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--source", default="full", help="sample: for a rehearsal")
     parser.add_argument("--folder", default="runs/gated", help="checkpoints, locks")
     parser.add_argument("--out", default=str(runtime.RESULTS / "gated.csv"))
+    speeds = runtime.RESULTS / "gated_speeds.csv"
+    parser.add_argument("--speeds-out", default=str(speeds))
     options = parser.parse_args(arguments)
-    check_rehearsal(parser, options, Path(options.out))
+    for path in (options.out, options.speeds_out):
+        check_rehearsal(parser, options, Path(path))
     with one_thread():
         run_all(options, command_line("gated", arguments))
 

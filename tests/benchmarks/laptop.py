@@ -5,7 +5,9 @@
 
 Trains the preset `cpu`, and ResNet-8 widened to as many parameters by the same loop,
 turn by turn, and writes a row for each finished run into results/laptop.csv. A run that
-is already in the file (same network, seed, epochs and processor) is not repeated.
+is already in the file (same network, seed, epochs and processor) is not repeated. With
+ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 in the environment a newer processor
+computes as one does that has no more than AVX2, and is a processor of its own here.
 Training time leaves evaluation out; the test set is looked at once per finished run.
 
 `seconds_to_86_48` is the time of a whole run that ended at 86.48 % of the test images

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from cifar_helpers import runtime
 
+LIMITS = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA")  # instructions of a processor
+
 
 def read_rows(path: Path) -> list[dict]:
     """What was measured before."""
@@ -62,6 +64,11 @@ def check_rehearsal(
 
 
 def command_line(benchmark: str, arguments: list[str] | None) -> str:
-    """The command that made a row; without `arguments`, those of this process."""
+    """The command that made a row; without `arguments`, those of this process.
+
+    What the environment forbids the processor stands before it.
+    """
     options = sys.argv[1:] if arguments is None else arguments
-    return shlex.join(["python", "-m", f"tests.benchmarks.{benchmark}", *options])
+    limits = [f"{name}={os.environ[name]}" for name in LIMITS if name in os.environ]
+    command = ["python", "-m", f"tests.benchmarks.{benchmark}", *options]
+    return shlex.join([*limits, *command])
