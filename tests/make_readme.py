@@ -66,7 +66,6 @@ ON_GPU = {  # a run in champion.csv: what it is
     "taught-A-0": "the same, taught",
     "teacher-A": "its teacher: ResNet-8, 128 channels and more",
 }
-LABELS = {"small images first": "small images first"}  # names in champion.csv
 QUESTIONS = {
     "01_meet_the_data": "what is in CIFAR-10, how hard is it, what can ten lines do",
     "02_convolution_block": "what do convolution, batch norm, ReLU and dropout each do",
@@ -168,8 +167,8 @@ def on_gpu() -> str:
     header = ["network", "parameters", "multiply-adds", "epochs", "while training"]
     header += ["test accuracy (95 %, Wilson)", "training"]
     timed = [
-        f"{float(run['target_percent']):g} % of 5,000 held-out images were not reached "
-        f"in {run['epochs']} epochs ({run['reached_percent']} %, "
+        f"the target of {float(run['target_percent']):g} % was not reached "
+        f"({run['reached_percent']} % after {run['epochs']} epochs, "
         f"{float(run['train_seconds']):.0f} s)"
         for run in read_rows(runtime.RESULTS / "gpu_times.csv")
         if run["network"] == "A"  # the champion's will be a table of their own
@@ -183,7 +182,9 @@ def on_gpu() -> str:
     note = (
         "One run each, seed 0, all 50,000 training images, the averaged weights of the "
         "last epoch. Cards and histories lie in `cifar_helpers/results/gpu`. In runs "
-        f"of design A over 45,000 images, {' and '.join(timed)}. The champion's own "
+        "of design A over 45,000 images, judged by 5,000 others, "
+        f"{' and '.join(timed)}. "
+        "The champion's own "
         "network after eight passes over them, by its own recipe and by that of these "
         f"runs: {' and '.join(short)}."
     )
@@ -255,9 +256,22 @@ def on_other_processors() -> str:
             reached = f"{middle:.2f} ± {half:.2f} % ({len(values)} seeds)"
         said += (
             f" On {name}, torch {runs[0]['torch']}, {epochs} epochs of `cpu` took at "
-            f"most {longest} s for {reached}."
+            f"most {longest} s for {reached}"
         )
+        ratios = [float(r["ratio_to_textbook"]) for r in runs if r["ratio_to_textbook"]]
+        if ratios:
+            said += (
+                f"; a textbook's loop would take at least {min(ratios):.1f} times as"
+            )
+            said += " long"
+        said += "."
     return said
+
+
+def difference_of_contenders() -> tuple[float, float, float]:
+    """Of the mean accuracies: the first's minus the second's, with Welch's interval."""
+    middle, half = welch_interval(*map(accuracies, laptop_runs().values()))
+    return middle, middle - half, middle + half
 
 
 def ten_minutes() -> str:
@@ -275,8 +289,7 @@ def ten_minutes() -> str:
             f"at most {longest} s",
         ])  # fmt: skip
     header = ["network", "parameters", "epochs", "seeds", "test accuracy", "training"]
-    difference, half = welch_interval(*map(accuracies, by_network.values()))
-    low, high = difference - half, difference + half
+    difference, low, high = difference_of_contenders()
     if low <= 0 <= high:
         verdict = "it includes zero, so these runs do not show that either is ahead"
     else:
@@ -308,7 +321,7 @@ def stepwise() -> str:
             changes.insert(0, f"{len(network)} entries of the network")
         reached = f"{middle:.1f} ± {half:.1f} %"
         cells = (", ".join(changes), str(len(runs[name])), reached, gain)
-        rows.append([LABELS.get(name, name), *cells])
+        rows.append([name, *cells])
     used = [r for r in read_rows(path) if r["run"] in STEPS and r["epochs"] == "2"]
     header = ["step", "what it changes", "seeds", "validation accuracy", "gain"]
     note = (
@@ -425,10 +438,17 @@ def summary() -> str:
         accuracy = f"**{middle:.2f} %** ({interval})"
         rows.append([what, f"{parameters:,}", f"{epochs}", duration(seconds), accuracy])
     header = ["network", "parameters", "epochs", "training", "test accuracy"]
+    _, low, high = difference_of_contenders()
+    told = "not to be told apart" if low <= 0 <= high else "apart"
+    rows_of_cpu = read_rows(runtime.RESULTS / "laptop.csv")
+    quick = [r for r in rows_of_cpu if r["cpu"].endswith("bfloat16")]
+    longest = ceil(max(float(r["train_seconds"]) for r in quick))
     note = (
         "Trained on two CPU cores, the champion on one with bfloat16. Intervals are at "
         "the 95 % level: of the mean over seeds (Student's t), or, for one run, of "
-        "drawing the test images (Wilson)."
+        "drawing the test images (Wilson). The first two are "
+        f"{told} (their difference: {low:.1f} to {high:.1f} points, Welch). On two "
+        f"cores with bfloat16 the first takes {duration(longest)}."
     )
     return f"{table(header, rows)}\n\n{fill(note, 88)}"
 

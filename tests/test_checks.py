@@ -79,6 +79,28 @@ def test_empty_stubs_are_not_yet_solved(check, empty):
     assert check(returning(check, empty)).status == "not yet"
 
 
+def forgets(*arguments):
+    """Has computed something, and says and changes nothing."""
+    sum(map(id, arguments))
+
+
+def unfinished(*arguments):
+    sum(map(id, arguments))
+    return ...
+
+
+@each_exercise
+def test_a_function_without_its_last_line_is_told_so(check):
+    if check.takes == "a value":
+        assert check(forgets).status == "wrong"  # a function is no value
+        return
+    verdict = check(forgets)
+    told = ("gave nothing back", "changed nothing", "moved nothing", "Return")
+    assert verdict.status == "wrong", verdict
+    assert any(words in verdict.message for words in told), verdict
+    assert check(unfinished).status == "not yet"
+
+
 def test_empty_parts_of_an_answer_are_not_yet_solved():
     assert evaluate.precision_and_recall(lambda m: (..., ...)).status == "not yet"
     assert evaluate.rare_class((np.eye(4), ...)).status == "not yet"

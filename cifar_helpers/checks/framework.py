@@ -12,6 +12,7 @@ check, and its verdict says so. A check may seed torch: what the reader draws af
 is what it would be without it.
 """
 
+import dis
 import functools
 import html
 import numbers
@@ -29,6 +30,13 @@ STATUS = {  # sign and colour
     "not yet": ("…", "#7f7f7f"),
     "wrong": ("✗", "#D55E00"),
     "check failed": ("!", "#7f7f7f"),
+}
+
+
+FORGOTTEN = {  # what is said of a function that did nothing one can see
+    "a function": "Your function gave nothing back: end it with `return …`.",
+    "in place": "Your function has changed nothing that the check could see: the last "
+    "line, such as a call of backward(), may be missing.",
 }
 
 
@@ -52,7 +60,10 @@ class Wrong(Exception):
 
 
 class NotYet(Exception):
-    """Raised inside a check when the attempt is still the empty stub."""
+    """Raised inside a check when the attempt has given nothing.
+
+    The verdict tells the empty stub from a function that forgot its last line.
+    """
 
 
 def exercise(check):
@@ -81,6 +92,8 @@ def _judged(check, takes: str, prepare):
             with torch.random.fork_rng(devices=[]):
                 return Verdict("solved", check(prepare(attempt)))
         except NotYet:
+            if _is_written(attempt):
+                return Verdict("wrong", FORGOTTEN[takes])
             return Verdict("not yet", "Not solved yet: replace the … with your code.")
         except Wrong as hint:
             return Verdict("wrong", str(hint))
@@ -111,6 +124,15 @@ def _guarded(attempt, then):
         return then(result)
 
     return call
+
+
+def _is_written(attempt) -> bool:
+    """Whether this is a function with code of its own and no … left in it."""
+    code = getattr(attempt, "__code__", None)
+    if code is None or ... in code.co_consts:
+        return False
+    steps = [step.opname for step in dis.get_instructions(code)]
+    return len([s for s in steps if s not in ("RESUME", "COPY_FREE_VARS", "NOP")]) > 2
 
 
 def answer(value):
