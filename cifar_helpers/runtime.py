@@ -58,7 +58,8 @@ def autocast_dtype(device: torch.device) -> torch.dtype:
     bfloat16 where the hardware multiplies it (GPUs since Ampere, CPUs with AVX-512-BF16
     or AMX); float16 on the GPUs before (the T4): its small gradients vanish unless the
     loss is scaled, which `Trainer` does; float32 elsewhere: a CPU without such
-    instructions only emulates bfloat16, and is many times slower with it.
+    instructions, or one that the environment forbids them (`ATEN_CPU_CAPABILITY`,
+    `ONEDNN_MAX_CPU_ISA`), only emulates bfloat16, and is many times slower with it.
     """
     if device.type == "cuda":
         native = torch.cuda.is_bf16_supported(including_emulation=False)
@@ -73,10 +74,23 @@ def _cpu_has_bfloat16() -> bool:
     return any(getattr(torch.cpu, check, lambda: False)() for check in checks)
 
 
+def _cpu_limits() -> list[str]:
+    """What a processor with bfloat16 is held to by the environment, if it is.
+
+    ATEN_CPU_CAPABILITY says it to torch, ONEDNN_MAX_CPU_ISA to the library that does
+    its convolutions and matrix products.
+    """
+    if not _cpu_has_bfloat16():
+        return []
+    torchs = torch.backends.cpu.get_cpu_capability()
+    onednn = os.environ.get("ONEDNN_MAX_CPU_ISA", "ALL").upper()
+    enough = ("ALL", "DEFAULT", "BF16", "FP16", "AMX", "AVX10")
+    limits = [] if torchs.startswith("AVX512") else [torchs]
+    return limits + ([] if onednn.endswith(enough) else [onednn])
+
+
 def _cpu_multiplies_bfloat16() -> bool:
-    """Whether it can, and the environment's ATEN_CPU_CAPABILITY does not forbid it."""
-    allowed = torch.backends.cpu.get_cpu_capability() not in ("AVX2", "DEFAULT")
-    return allowed and _cpu_has_bfloat16()
+    return _cpu_has_bfloat16() and not _cpu_limits()
 
 
 def synchronize(device: torch.device) -> None:
@@ -140,8 +154,9 @@ def describe_machine(device: torch.device | str = "cpu") -> dict:
         hardware = f"{_cpu_name()}, {threads} thread{'s' if threads > 1 else ''}"
         if _cpu_multiplies_bfloat16():
             hardware += ", bfloat16"  # such a processor trains twice as fast
-        elif _cpu_has_bfloat16():
-            hardware += f", limited to {torch.backends.cpu.get_cpu_capability()}"
+        elif limits := _cpu_limits():
+            in_part = "in part " if len(limits) == 1 else ""
+            hardware += f", limited {in_part}to {' and '.join(dict.fromkeys(limits))}"
     return {
         "hardware": hardware,
         "cores": os.cpu_count(),

@@ -185,7 +185,8 @@ def runs_to_target(path: Path) -> list[dict]:
 
     In the order in which the changes are made, one dict a run: `run`, `seeds`,
     `trained` (how many were not only timed), `reached` (how many got there), `minutes`
-    (a list, of these), `gave_up_after` (minutes; None unless nobody got there),
+    (a list, of these), `gave_up_after` (minutes, mean of those that were trained, else
+    of the timed; None unless nobody got there),
     `epochs` (mean of those that got there, or None), `images_per_second`, `hardware`,
     `torch`; `ratio`, the textbook's mean time divided by that of those that got there
     (or None), `ratio_is` ("exact", or "at least" if no textbook got there).
@@ -217,19 +218,20 @@ def _of_seeds(run: str, rows: list[dict], got: list[dict]) -> dict:
         values = [float(row[name]) for row in some if row[name]]
         return statistics.fmean(values) if values else None
 
+    trained = [row for row in rows if row["measured"] == "training"]
     spent = [
         int(row["epochs"])
         * int(row["training_images"])
         / float(row["images_per_second"])
-        for row in rows
+        for row in trained or rows
     ]
     return {
         "run": run,
         "seeds": len(rows),
-        "trained": sum(row["measured"] == "training" for row in rows),
+        "trained": len(trained),
         "reached": len(got),
         "minutes": [float(row["seconds_to_86_48"]) / 60 for row in got],
-        "gave_up_after": None if got else max(spent) / 60,
+        "gave_up_after": None if got else statistics.fmean(spent) / 60,
         "epochs": mean("epochs_to_86_48", got),
         "images_per_second": mean("images_per_second", rows),
         "hardware": rows[0]["hardware"],

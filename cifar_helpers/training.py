@@ -143,7 +143,7 @@ class Trainer:
     def augmented(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Float inputs (N, 3, 32, 32), or smaller, and target probabilities."""
         recipe, draw = self.recipe, self.generator
-        if self.step >= self.clean_start_step:
+        if recipe.clean_fraction and self.step >= self.clean_start_step:
             recipe = replace(recipe, cutout_size=0, mixup_alpha=0.0)
         if recipe.crop_padding:
             images = augment.random_crop(images, recipe.crop_padding, draw)

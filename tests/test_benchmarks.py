@@ -424,6 +424,9 @@ def test_rows_are_put_together_run_by_run(tmp_path):
     assert muon["ratio"] == pytest.approx(13_500 / 750)  # means of either
     assert muon["ratio_is"] == "at least"
     assert [row["trained"] for row in (textbook, short, muon)] == [1, 1, 2]
+    timed = [rows[2] | {"seed": "2", "epochs": "30", "images_per_second": "1"}]
+    faster.add_rows(options, timed)  # says nothing of what a trained one took
+    assert runs_to_target(path)[0]["gave_up_after"] == given_up[-1]
 
 
 REHEARSAL = ["--source", "sample", "--images", "64", "--seeds", "0", "--patience", "2"]
@@ -548,6 +551,7 @@ def test_epochs_that_fit_into_the_time_of_cpu():
     speeds = {"cpu": 900.0, "48 channels": 620.0, "slow": 10.0, "quick": 1_000.0}
     epochs = [gated.fitting_epochs(speeds, name) for name in speeds]
     assert epochs == [9, 6, 1, 10]  # 9 x 620 / 900 = 6.2
+    assert gated.fitting_epochs(speeds, "48 channels", 18) == 12  # 12.4
 
 
 def test_gated_candidates_are_trained_once(tmp_path, capsys, monkeypatch):
@@ -565,7 +569,8 @@ def test_gated_candidates_are_trained_once(tmp_path, capsys, monkeypatch):
     assert float(row["train_seconds"]) == pytest.approx(seconds, abs=0.051)
     assert "in gated.csv already" in capsys.readouterr().out
     monkeypatch.setattr(gated, "measure_speed", lambda *_: 300.0)
-    gated.main([*command, "--speeds"])
+    for _ in range(2):
+        gated.main([*command, "--speeds"])
     said = capsys.readouterr().out
     assert "float32, 48 channels: 300 images/s, 9 epochs fit" in said
     assert "auto, cpu: 300 images/s" in said and len(read_rows(path)) == 1

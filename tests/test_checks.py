@@ -81,12 +81,25 @@ def test_empty_stubs_are_not_yet_solved(check, empty):
 
 def forgets(*arguments):
     """Has computed something, and says and changes nothing."""
-    sum(map(id, arguments))
+    return sum(map(id, arguments)) and None
 
 
 def unfinished(*arguments):
-    sum(map(id, arguments))
-    return ...
+    pair = ..., len(arguments)
+    sum(map(id, pair))
+
+
+def with_an_index(*arguments):
+    weights = np.zeros((2, 2))
+    weights[..., 0] = 1
+
+
+def described(*arguments):
+    """What it is to do, in words."""
+
+
+def passes(*arguments):
+    pass
 
 
 @each_exercise
@@ -94,11 +107,12 @@ def test_a_function_without_its_last_line_is_told_so(check):
     if check.takes == "a value":
         assert check(forgets).status == "wrong"  # a function is no value
         return
-    verdict = check(forgets)
-    told = ("gave nothing back", "changed nothing", "moved nothing", "Return")
-    assert verdict.status == "wrong", verdict
-    assert any(words in verdict.message for words in told), verdict
-    assert check(unfinished).status == "not yet"
+    words = {"a function": "gave nothing back", "in place": "changed nothing"}
+    for attempt in (forgets, with_an_index):
+        verdict = check(attempt)
+        assert verdict.status == "wrong" and words[check.takes] in verdict.message
+    for attempt in (unfinished, described, passes):
+        assert check(attempt).status == "not yet"
 
 
 def test_empty_parts_of_an_answer_are_not_yet_solved():
@@ -106,6 +120,7 @@ def test_empty_parts_of_an_answer_are_not_yet_solved():
     assert evaluate.rare_class((np.eye(4), ...)).status == "not yet"
     assert field.field_of_a_stack((..., 4)).status == "not yet"
     assert field.gapless_dilations((2, 4, ...)).status == "not yet"
+    assert "one of them is None" in field.field_of_a_stack((None, 4)).message
 
 
 def other_type(leaf, sequence=lambda items: items):

@@ -87,26 +87,37 @@ def test_number_format_of_a_gpu(monkeypatch, native):
     assert runtime.autocast_dtype(torch.device("cuda")) == expected
 
 
+BF16, AMX = "_is_avx512_bf16_supported", "_is_amx_tile_supported"
+
+
 @pytest.mark.parametrize(
-    "instructions, allowed, expected, words",
+    "instructions, torchs, onednn, expected, words",
     [
-        ((), "AVX512", torch.float32, ""),
-        (("_is_avx512_bf16_supported",), "AVX512", torch.bfloat16, ", bfloat16"),
-        (("_is_amx_tile_supported",), "AVX512", torch.bfloat16, ", bfloat16"),
-        (("_is_avx512_bf16_supported",), "AVX2", torch.float32, ", limited to AVX2"),
-        ((), "AVX2", torch.float32, ""),  # it can do no more
+        ((), "AVX512", None, torch.float32, ""),
+        ((BF16,), "AVX512", None, torch.bfloat16, ", bfloat16"),
+        ((BF16,), "AVX512", "all", torch.bfloat16, ", bfloat16"),
+        ((AMX,), "AVX512", "AVX512_CORE_AMX", torch.bfloat16, ", bfloat16"),
+        ((BF16,), "AVX2", "avx2", torch.float32, ", limited to AVX2"),
+        ((BF16,), "AVX2", None, torch.float32, ", limited in part to AVX2"),
+        ((BF16,), "AVX512", "AVX2", torch.float32, ", limited in part to AVX2"),
+        ((BF16,), "NO AVX", "SSE41", torch.float32, ", limited to NO AVX and SSE41"),
+        ((), "AVX2", None, torch.float32, ""),  # it can do no more
     ],
 )
-def test_number_format_of_a_cpu(monkeypatch, instructions, allowed, expected, words):
-    for check in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+def test_number_format_of_a_cpu(
+    monkeypatch, instructions, torchs, onednn, expected, words
+):
+    for check in (BF16, AMX):
         monkeypatch.setattr(
             torch.cpu, check, lambda found=check in instructions: found, raising=False
         )
-    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: allowed)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: torchs)
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    if onednn:
+        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", onednn)
     assert runtime.autocast_dtype(torch.device("cpu")) == expected
-    assert (
-        re.search(r"threads?(.*)$", runtime.describe_machine()["hardware"])[1] == words
-    )
+    hardware = runtime.describe_machine()["hardware"]
+    assert re.search(r"threads?(.*)$", hardware)[1] == words
 
 
 def test_number_format_of_a_torch_that_cannot_tell(monkeypatch):

@@ -8,6 +8,7 @@ from cifar_helpers.checks.framework import (
     as_number,
     as_percents,
     exercise,
+    is_nan,
     named,
     question,
     require,
@@ -96,10 +97,11 @@ def fair_difference(attempt) -> str:
     draw = torch.Generator().manual_seed(9)
     in_order = attempt(torch.randn(240, 64, generator=draw), torch.arange(240) // 120)
     require(
-        bool(torch.as_tensor(in_order).isfinite().all()),
+        not is_nan(in_order),
         "With all zeros before all ones your difference is no number: half of the "
         "images has one group only. Shuffle the images before you halve them.",
     )
+    as_number(in_order, what, advice)
     return (
         f"Right: {of_noise:+.2f} on noise, and {of_effect:+.2f} where the difference "
         "is 2. Half of the images choose, the other half measures."

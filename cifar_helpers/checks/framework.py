@@ -12,11 +12,13 @@ check, and its verdict says so. A check may seed torch: what the reader draws af
 is what it would be without it.
 """
 
-import dis
+import ast
 import functools
 import html
+import inspect
 import numbers
 import reprlib
+import textwrap
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,11 +35,10 @@ STATUS = {  # sign and colour
 }
 
 
-FORGOTTEN = {  # what is said of a function that did nothing one can see
-    "a function": "Your function gave nothing back: end it with `return …`.",
-    "in place": "Your function has changed nothing that the check could see: the last "
-    "line, such as a call of backward(), may be missing.",
-}
+NOTHING_BACK = "Your function gave nothing back for {}: every way through it must end "
+NOTHING_BACK += "with `return` and the answer."
+NOTHING_DONE = "Your function has changed nothing that the check can see. Is its last "
+NOTHING_DONE += "line missing?"
 
 
 @dataclass(frozen=True)
@@ -60,10 +61,7 @@ class Wrong(Exception):
 
 
 class NotYet(Exception):
-    """Raised inside a check when the attempt has given nothing.
-
-    The verdict tells the empty stub from a function that forgot its last line.
-    """
+    """Raised inside a check when the attempt is still the empty stub."""
 
 
 def exercise(check):
@@ -92,8 +90,8 @@ def _judged(check, takes: str, prepare):
             with torch.random.fork_rng(devices=[]):
                 return Verdict("solved", check(prepare(attempt)))
         except NotYet:
-            if _is_written(attempt):
-                return Verdict("wrong", FORGOTTEN[takes])
+            if takes == "in place" and _is_written(attempt):
+                return Verdict("wrong", NOTHING_DONE)
             return Verdict("not yet", "Not solved yet: replace the … with your code.")
         except Wrong as hint:
             return Verdict("wrong", str(hint))
@@ -121,18 +119,33 @@ def _guarded(attempt, then):
         except Exception as error:
             kind = type(error).__name__
             raise Wrong(f"Your code raised {kind}: {error}") from error
+        if result is None and then is answer and _is_written(attempt):
+            raise Wrong(NOTHING_BACK.format("one of the check's inputs"))
         return then(result)
 
     return call
 
 
 def _is_written(attempt) -> bool:
-    """Whether this is a function with code of its own and no … left in it."""
-    code = getattr(attempt, "__code__", None)
-    if code is None or ... in code.co_consts:
+    """Whether this is a function with code of its own and no … for code to come.
+
+    False where the source is not to be had, as for what was made by `exec`.
+    """
+    try:
+        source = textwrap.dedent(inspect.getsource(inspect.unwrap(attempt)))
+        function = ast.parse(source).body[0]
+    except (OSError, TypeError, SyntaxError):
         return False
-    steps = [step.opname for step in dis.get_instructions(code)]
-    return len([s for s in steps if s not in ("RESUME", "COPY_FREE_VARS", "NOP")]) > 2
+    if not isinstance(function, ast.FunctionDef):
+        return False
+    indices = [n.slice for n in ast.walk(function) if isinstance(n, ast.Subscript)]
+    in_indices = {id(part) for index in indices for part in ast.walk(index)}
+    constants = [n for n in ast.walk(function) if isinstance(n, ast.Constant)]
+    if any(n.value is ... and id(n) not in in_indices for n in constants):
+        return False
+    texts = (ast.Constant, ast.Pass)  # a docstring, or nothing
+    lines = [getattr(line, "value", line) for line in function.body]
+    return not all(isinstance(line, texts) for line in lines)
 
 
 def answer(value):
@@ -146,6 +159,12 @@ def require(condition: bool, hint: str) -> None:
     """Raise `Wrong` with the hint unless the condition holds."""
     if not condition:
         raise Wrong(hint)
+
+
+def is_nan(value) -> bool:
+    """Whether what the reader gave is a number, or numbers, with NaN among them."""
+    tensor = _double(value)
+    return tensor is not None and bool(tensor.isnan().any())
 
 
 def named(value) -> str:
@@ -198,6 +217,7 @@ def as_items(got, count: int, wanted: str) -> list:
     """
     many = isinstance(got, (tuple, list)) or getattr(got, "ndim", 0) > 0
     require(many and len(got) == count, f"{wanted}, not {named(got)}.")
+    require(all(item is not None for item in got), f"{wanted}; one of them is None.")
     return [answer(item) for item in got]
 
 

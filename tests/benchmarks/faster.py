@@ -19,7 +19,8 @@ them by what it takes of the caches and the memory, not by its share of the proc
   shifted by the slope of accuracy over the logarithm of the length, pooled over all
   runs. A run that is off by more than `NEAR` points is followed by one of a better
   length, at most three in all. The two rows of "SGD with a schedule" and "average" are
-  one training's, judged by its last weights and by their average.
+  one training's, judged by its last weights and by their average. (The first was
+  called "schedule" when results/faster.csv was made.)
 
 All keep freed memory (`runtime.keep_freed_memory`), the textbook's loop as well. Rows
 go to results/faster.csv, and columns that follow from other rows are filled again each

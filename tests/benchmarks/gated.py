@@ -8,7 +8,8 @@ Each candidate is the network of `champion` with fewer channels or units, below 
 parameters, and is trained by the recipe of `cpu`: 40,000 images, the other 10,000
 training images judge it, the test set is not touched. At nine epochs all see as many
 images as `cpu` does. With `--fit` a candidate gets as many epochs as fit into the time
-of nine epochs of `cpu`, by the speeds of this machine, measured in turns before.
+of nine epochs of `cpu` (or of `--epochs`), by the speeds of this machine, measured in
+turns before.
 `--speeds` only measures, in float32 as well, into results/gated_speeds.csv; with
 ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 in the environment a newer processor
 computes as one does that has no more than AVX2.
@@ -36,7 +37,13 @@ from cifar_helpers.speed import measure_speed
 from tests.benchmarks import ablation
 from tests.benchmarks.ablation_designs import Run
 from tests.benchmarks.claims import run_once
-from tests.benchmarks.rows import add_row, check_rehearsal, command_line, key_of
+from tests.benchmarks.rows import (
+    check_rehearsal,
+    command_line,
+    key_of,
+    read_rows,
+    replace_rows,
+)
 from tests.benchmarks.running import one_thread
 
 NETWORK, RECIPE = PRESETS["cpu"]
@@ -112,9 +119,9 @@ def speeds_of(names, data, precision: str = "auto", seconds=1.0, turns=3) -> dic
     return {name: statistics.median(rate) for name, rate in rates.items()}
 
 
-def fitting_epochs(speeds: dict[str, float], name: str) -> int:
-    """Epochs in the time that nine of `cpu` take; at least one."""
-    return max(1, int(RECIPE.epochs * speeds[name] / speeds["cpu"]))
+def fitting_epochs(speeds: dict[str, float], name: str, of_cpu=RECIPE.epochs) -> int:
+    """Epochs in the time that `of_cpu` epochs of `cpu` take; at least one."""
+    return max(1, int(of_cpu * speeds[name] / speeds["cpu"]))
 
 
 def train(name: str, seed: int, epochs: int, parts, checkpoint: Path) -> dict:
@@ -137,6 +144,13 @@ def run_one(name, seed, epochs, parts, path: Path, folder: Path, constants) -> N
     run_once(row, key, COLUMNS, path, folder / title, title, work)
 
 
+def keep_speed(path: Path, row: dict) -> None:
+    """Write the row, in place of an older one of the same candidate and machine."""
+    same = key_of(("candidate", "precision", "hardware"))
+    others = [old for old in read_rows(path) if same(old) != same(row)]
+    replace_rows(path, [*others, row], SPEED_COLUMNS)
+
+
 def run_all(options, command: str) -> None:
     """Measure, then train what the command asks for and the file lacks."""
     folder = Path(options.folder)
@@ -144,7 +158,8 @@ def run_all(options, command: str) -> None:
     data = load_cifar10(source=options.source).train
     training, validation = split(data, validation=len(data) // 5)
     training = training.subset(slice(options.images))
-    epochs = dict.fromkeys(options.candidates, options.epochs or RECIPE.epochs)
+    of_cpu = options.epochs or RECIPE.epochs
+    epochs = dict.fromkeys(options.candidates, of_cpu)
     names = list(dict.fromkeys(["cpu", *options.candidates]))
     machine = runtime.describe_machine()
     constants = {name: machine[name] for name in ("hardware", "torch")}
@@ -153,13 +168,13 @@ def run_all(options, command: str) -> None:
         if options.speeds or options.fit:
             speeds = speeds_of(names, training, precision, options.seconds)
             for name, speed in speeds.items():
-                fits = fitting_epochs(speeds, name)
+                fits = fitting_epochs(speeds, name, of_cpu)
                 print(f"{precision}, {name}: {speed:,.0f} images/s, {fits} epochs fit")
                 if options.speeds:
                     row = {"candidate": name, "precision": precision, **constants}
                     row["images_per_second"] = f"{speed:.4g}"
-                    add_row(Path(options.speeds_out), row, SPEED_COLUMNS)
-            epochs |= {name: fitting_epochs(speeds, name) for name in epochs}
+                    keep_speed(Path(options.speeds_out), row)
+            epochs |= {name: fitting_epochs(speeds, name, of_cpu) for name in epochs}
     if options.speeds:
         return
     for seed, name in product(options.seeds, options.candidates):
@@ -184,8 +199,8 @@ def main(arguments: list[str] | None = None) -> None:
     speeds = runtime.RESULTS / "gated_speeds.csv"
     parser.add_argument("--speeds-out", default=str(speeds))
     options = parser.parse_args(arguments)
-    for path in (options.out, options.speeds_out):
-        check_rehearsal(parser, options, Path(path))
+    path = Path(options.speeds_out if options.speeds else options.out)
+    check_rehearsal(parser, options, path)
     with one_thread():
         run_all(options, command_line("gated", arguments))
 
