@@ -13,7 +13,7 @@ import re
 import sys
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from math import ceil, hypot
+from math import ceil, floor, hypot
 from pathlib import Path
 from textwrap import fill
 
@@ -201,7 +201,7 @@ def to_target() -> str:
         elif minutes:
             taken = f"{minutes[0]:.1f}"
         else:
-            taken = f"more than {run['gave_up_after']:.0f}"
+            taken = f"more than {floor(run['gave_up_after'])}"
         least = "at least " * (run["ratio_is"] != "exact")
         rows.append([
             run["run"],
