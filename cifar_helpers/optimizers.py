@@ -137,3 +137,10 @@ def warmup_cosine(step: int, steps: int, warmup_fraction: float) -> float:
         return (step + 1) / (warmup + 1)
     progress = min((step - warmup) / max(steps - warmup, 1), 1.0)
     return 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def make_schedule(optimizer: torch.optim.Optimizer, recipe, steps: int):
+    """A scheduler that sets the rates of a run of so many steps, once a step."""
+    return torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: warmup_cosine(step, steps, recipe.warmup_fraction)
+    )

@@ -86,7 +86,7 @@ def _cpu_limits() -> list[str]:
     onednn = os.environ.get("ONEDNN_MAX_CPU_ISA", "ALL").upper()
     enough = ("ALL", "DEFAULT", "BF16", "FP16", "AMX", "AVX10")
     limits = [] if torchs.startswith("AVX512") else [torchs]
-    return limits + ([] if onednn.endswith(enough) else [onednn])
+    return limits + ([] if any(word in onednn for word in enough) else [onednn])
 
 
 def _cpu_multiplies_bfloat16() -> bool:

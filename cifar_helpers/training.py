@@ -33,7 +33,7 @@ from cifar_helpers.data import (
 from cifar_helpers.download import CacheFolderError, DataUnavailable
 from cifar_helpers.evaluation import check_log_probabilities, evaluate
 from cifar_helpers.model import predict
-from cifar_helpers.optimizers import make_optimizer, warmup_cosine
+from cifar_helpers.optimizers import make_optimizer, make_schedule
 from cifar_helpers.pretrained import card_of, save_run
 from cifar_helpers.recipes import PRESETS, Recipe, make_model
 
@@ -66,16 +66,15 @@ class Trainer:
         self.held = [_floats_and_counts(m) for m in (self.averaged.module, model)]
         self.frozen = [m for m in model.modules() if is_frozen(m)]
         self.optimizer = make_optimizer(model, recipe)
-        warmup = {"warmup_fraction": recipe.warmup_fraction}
-        rate = partial(warmup_cosine, steps=steps, **warmup)
-        self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, rate)
+        self.scheduler = make_schedule(self.optimizer, recipe, steps)
         self.generator = torch.Generator(self.device).manual_seed(recipe.seed)
         self.clean_start_step = steps - round(recipe.clean_fraction * steps)
         self.low_resolution_steps = round(recipe.low_resolution_fraction * steps)
         self.selective_start_step = round(recipe.selective_start_fraction * steps)
         self.image_losses = None  # (images,), each one's loss when it was last seen
-        fastest = runtime.autocast_dtype(self.device)
-        self.dtype = getattr(torch, recipe.precision, fastest)  # there's no torch.auto
+        self.dtype = runtime.autocast_dtype(self.device)
+        if recipe.precision != "auto":
+            self.dtype = getattr(torch, recipe.precision)
         half = self.dtype == torch.float16  # Micikevicius et al. 2018, section 3.2
         self.scaler = torch.amp.GradScaler(self.device.type, 1024.0, enabled=half)
         self.step = 0

@@ -241,14 +241,24 @@ def accuracies(runs: list[dict]) -> list[float]:
     return [float(run["test_accuracy_percent"]) for run in runs]
 
 
-def on_other_processors() -> str:
-    """What runs of `cpu` needed on every processor but the file's first."""
-    rows, said, groups = read_rows(runtime.RESULTS / "laptop.csv"), "", {}
+def longest(runs: list[dict]) -> int:
+    """Seconds of training that no run exceeds."""
+    return ceil(max(float(run["train_seconds"]) for run in runs))
+
+
+def runs_elsewhere() -> dict[tuple[str, str], list[dict]]:
+    """Runs of `cpu` by processor and epochs, but for those of the file's first one."""
+    rows, groups = read_rows(runtime.RESULTS / "laptop.csv"), {}
     for row in rows:
         if row["network"] == "cpu" and row["cpu"] != rows[0]["cpu"]:
             groups.setdefault((row["cpu"], row["epochs"]), []).append(row)
-    for (name, epochs), runs in groups.items():
-        longest = ceil(max(float(run["train_seconds"]) for run in runs))
+    return groups
+
+
+def on_other_processors() -> str:
+    """What runs of `cpu` needed on every processor but the file's first."""
+    said = ""
+    for (name, epochs), runs in runs_elsewhere().items():
         values = accuracies(runs)
         reached = f"{values[0]:.2f} % (one seed)"
         if len(values) > 1:
@@ -256,7 +266,7 @@ def on_other_processors() -> str:
             reached = f"{middle:.2f} ± {half:.2f} % ({len(values)} seeds)"
         said += (
             f" On {name}, torch {runs[0]['torch']}, {epochs} epochs of `cpu` took at "
-            f"most {longest} s for {reached}"
+            f"most {longest(runs)} s for {reached}"
         )
         ratios = [float(r["ratio_to_textbook"]) for r in runs if r["ratio_to_textbook"]]
         if ratios:
@@ -279,14 +289,13 @@ def ten_minutes() -> str:
     by_network, rows = laptop_runs(), []
     for name, runs in by_network.items():
         middle, half = mean_interval(accuracies(runs))
-        longest = ceil(max(float(run["train_seconds"]) for run in runs))
         rows.append([
             CONTENDERS[name],
             f"{int(runs[0]['parameters']):,}",
             runs[0]["epochs"],
             str(len(runs)),
             f"**{middle:.2f} ± {half:.2f} %**",
-            f"at most {longest} s",
+            f"at most {longest(runs)} s",
         ])  # fmt: skip
     header = ["network", "parameters", "epochs", "seeds", "test accuracy", "training"]
     difference, low, high = difference_of_contenders()
@@ -440,19 +449,18 @@ def summary() -> str:
     header = ["network", "parameters", "epochs", "training", "test accuracy"]
     _, low, high = difference_of_contenders()
     told = "not to be told apart" if low <= 0 <= high else "apart"
-    rows_of_cpu = read_rows(runtime.RESULTS / "laptop.csv")
-    quick = [
-        float(r["train_seconds"])
-        for r in rows_of_cpu
-        if (r["network"], r["epochs"]) == ("cpu", laptop_runs()["cpu"][0]["epochs"])
-        and r["cpu"].endswith("2 threads, bfloat16")
+    whole = laptop_runs()["cpu"][0]["epochs"]
+    (quick,) = [
+        runs
+        for (processor, epochs), runs in runs_elsewhere().items()
+        if processor.endswith("2 threads, bfloat16") and epochs == whole
     ]
     note = (
         "Trained on two CPU cores, the champion on one with bfloat16. Intervals are at "
         "the 95 % level: of the mean over seeds (Student's t), or, for one run, of "
         "drawing the test images (Wilson). The first two are "
         f"{told} (their difference: {low:.1f} to {high:.1f} points, Welch). On two "
-        f"cores with bfloat16 the first takes {duration(max(quick))}."
+        f"cores with bfloat16 the first takes {duration(longest(quick))}."
     )
     return f"{table(header, rows)}\n\n{fill(note, 88)}"
 

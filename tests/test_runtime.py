@@ -97,6 +97,7 @@ BF16, AMX = "_is_avx512_bf16_supported", "_is_amx_tile_supported"
         ((BF16,), "AVX512", None, torch.bfloat16, ", bfloat16"),
         ((BF16,), "AVX512", "all", torch.bfloat16, ", bfloat16"),
         ((AMX,), "AVX512", "AVX512_CORE_AMX", torch.bfloat16, ", bfloat16"),
+        ((BF16,), "AVX512", "AVX10_1_512", torch.bfloat16, ", bfloat16"),
         ((BF16,), "AVX2", "avx2", torch.float32, ", limited to AVX2"),
         ((BF16,), "AVX2", None, torch.float32, ", limited in part to AVX2"),
         ((BF16,), "AVX512", "AVX2", torch.float32, ", limited in part to AVX2"),

@@ -35,10 +35,14 @@ STATUS = {  # sign and colour
 }
 
 
-NOTHING_BACK = "Your function gave nothing back for {}: every way through it must end "
-NOTHING_BACK += "with `return` and the answer."
-NOTHING_DONE = "Your function has changed nothing that the check can see. Is its last "
-NOTHING_DONE += "line missing?"
+NOTHING_BACK = (
+    "Your function gave nothing back for one of the check's inputs: every way through "
+    "it must end with `return` and the answer."
+)
+NOTHING_DONE = (
+    "Your function has changed nothing that the check can see. Is its last line "
+    "missing?"
+)
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,7 @@ def _guarded(attempt, then):
             kind = type(error).__name__
             raise Wrong(f"Your code raised {kind}: {error}") from error
         if result is None and then is answer and _is_written(attempt):
-            raise Wrong(NOTHING_BACK.format("one of the check's inputs"))
+            raise Wrong(NOTHING_BACK)
         return then(result)
 
     return call

@@ -144,11 +144,24 @@ def run_one(name, seed, epochs, parts, path: Path, folder: Path, constants) -> N
     run_once(row, key, COLUMNS, path, folder / title, title, work)
 
 
-def keep_speed(path: Path, row: dict) -> None:
-    """Write the row, in place of an older one of the same candidate and machine."""
-    same = key_of(("candidate", "precision", "hardware"))
-    others = [old for old in read_rows(path) if same(old) != same(row)]
-    replace_rows(path, [*others, row], SPEED_COLUMNS)
+def measured(names, data, seconds, of_cpu: int, precision: str) -> tuple[dict, dict]:
+    """Images per second, and how many epochs fit, of each candidate; also printed."""
+    speeds = speeds_of(names, data, precision, seconds)
+    fits = {name: fitting_epochs(speeds, name, of_cpu) for name in speeds}
+    for name, speed in speeds.items():
+        print(f"{precision}, {name}: {speed:,.0f} images/s, {fits[name]} epochs fit")
+    return speeds, fits
+
+
+def keep_speeds(path: Path, precision: str, speeds: dict, constants: dict) -> None:
+    """A row for each, in place of older ones of the same candidate and machine."""
+    same, new = key_of(("candidate", "precision", "hardware")), []
+    for name, speed in speeds.items():
+        row = {"candidate": name, "precision": precision, **constants}
+        new.append(row | {"images_per_second": f"{speed:.4g}"})
+    replaced = {same(row) for row in new}
+    others = [old for old in read_rows(path) if same(old) not in replaced]
+    replace_rows(path, [*others, *new], SPEED_COLUMNS)
 
 
 def run_all(options, command: str) -> None:
@@ -164,19 +177,15 @@ def run_all(options, command: str) -> None:
     machine = runtime.describe_machine()
     constants = {name: machine[name] for name in ("hardware", "torch")}
     constants |= {"threads": torch.get_num_threads(), "command": command}
-    for precision in ("float32", "auto") if options.speeds else ("auto",):
-        if options.speeds or options.fit:
-            speeds = speeds_of(names, training, precision, options.seconds)
-            for name, speed in speeds.items():
-                fits = fitting_epochs(speeds, name, of_cpu)
-                print(f"{precision}, {name}: {speed:,.0f} images/s, {fits} epochs fit")
-                if options.speeds:
-                    row = {"candidate": name, "precision": precision, **constants}
-                    row["images_per_second"] = f"{speed:.4g}"
-                    keep_speed(Path(options.speeds_out), row)
-            epochs |= {name: fitting_epochs(speeds, name, of_cpu) for name in epochs}
+    measure = partial(measured, names, training, options.seconds, of_cpu)
     if options.speeds:
+        for precision in ("float32", "auto"):
+            speeds, _ = measure(precision)
+            keep_speeds(Path(options.speeds_out), precision, speeds, constants)
         return
+    if options.fit:
+        _, fits = measure("auto")
+        epochs = {name: fits[name] for name in epochs}
     for seed, name in product(options.seeds, options.candidates):
         rest = ((training, validation), Path(options.out), folder, constants)
         run_one(name, seed, epochs[name], *rest)
