@@ -42,14 +42,13 @@ def main(words: list[str]) -> int:
     testing = words[:1] == ["test"]
     if words and not testing:
         return complain(f"{words[0]!r} is unknown.\n\n{__doc__}")
-    uv = find_uv()
-    if uv is None:
-        return complain(NO_PIP)
-    steps = [] if python_inside() else [[*uv, "venv", "--quiet", str(ENVIRONMENT)]]
-    steps.append(install_command(uv, testing, cpu))
-    if not steps[:-1] and is_complete(testing):
-        steps = []
-    if steps:
+    steps = []
+    if not (python_inside() and is_complete(testing)):
+        uv = find_uv()
+        if uv is None:
+            return complain(OFFLINE if importlib.util.find_spec("pip") else NO_PIP)
+        steps = [] if python_inside() else [[*uv, "venv", "--quiet", str(ENVIRONMENT)]]
+        steps.append(install_command(uv, testing, cpu))
         print(SIZES, flush=True)
     for step in steps:
         if subprocess.run(step, cwd=HERE, env=without_outer_environment()).returncode:
@@ -134,9 +133,13 @@ def what_to_run(for_pytest: list[str] | None) -> list[str]:
 
 
 def without_outer_environment() -> dict[str, str]:
-    """This process's variables but those of an active environment: uv would warn."""
+    """This process's variables but those of an active environment: uv would warn.
+
+    And an environment whose Python is gone is made anew.
+    """
     outer = ("VIRTUAL_ENV", "CONDA_PREFIX")
-    return {name: value for name, value in os.environ.items() if name not in outer}
+    kept = {name: value for name, value in os.environ.items() if name not in outer}
+    return {**kept, "UV_VENV_CLEAR": "1"}
 
 
 def complain(text: str) -> int:

@@ -2,8 +2,9 @@
 
 Every function takes images (N, C, H, W) of 1 or 3 channels, uint8 or floating point,
 draws what it needs from `generator` (a torch.Generator on the images' device) and
-returns a new batch. Each image gets its own draw. Raises TypeError for anything but a
-tensor, ValueError for another shape, channels at the end included.
+returns a new batch, or the given one where nothing is to be done. Each image gets its
+own draw. Raises TypeError for anything but a tensor, ValueError for another shape,
+channels at the end included.
 """
 
 import math

@@ -9,6 +9,8 @@ import errno
 import hashlib
 import io
 import os
+import pickle
+import re
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import MISSING, asdict, fields, is_dataclass
@@ -39,10 +41,15 @@ class CheckpointNotSaved(OSError):
 
 
 def save(path: Path, state: dict) -> None:
-    """Write `state`, keeping the checkpoint before it. Raises CheckpointNotSaved."""
+    """Write `state`, keeping the checkpoint before it.
+
+    Raises CheckpointNotSaved, and ValueError for a state that could not be read back.
+    """
     buffer = io.BytesIO()
     torch.save(state, buffer)
     content = buffer.getvalue()
+    if problem := _unpack(content)[1]:  # said now, and not when the run is to go on
+        raise ValueError(f"the run's state {problem}: keep plain numbers in its rows")
     part = path.with_name(path.name + ".part")
     try:
         with open(part, "wb") as file:
@@ -100,8 +107,18 @@ def _read(path: Path) -> tuple[dict | None, str]:
         return None, "is no checkpoint of this version"
     if hashlib.sha256(content[start:]).digest() != content[len(MAGIC) : start]:
         return None, "is damaged (its checksum is another)"
-    buffer = io.BytesIO(content[start:])
-    return torch.load(buffer, map_location="cpu", weights_only=True), ""
+    return _unpack(content[start:])
+
+
+def _unpack(content: bytes) -> tuple[dict | None, str]:
+    """What `torch.save` wrote and "", or None and what is wrong with it."""
+    try:
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = re.search(r"GLOBAL (\S+)", str(error))
+        what = reason[1] if reason else "what is no tensor, number or text"
+        return None, f"holds {what}, which is not read back"
+    return state, ""
 
 
 @contextmanager
@@ -170,17 +187,26 @@ def _take(file) -> bool:
     return True
 
 
-def identity(model: nn.Module, recipe, data, validation) -> dict:
-    """What two runs must share for one to go on from the other's checkpoint."""
+def identity(model: nn.Module, recipe, data, validation, task: str) -> dict:
+    """What two runs must share for one to go on from the other's checkpoint.
+
+    `task` is what a Trainer calls that which its loss asks for.
+    """
     config = getattr(model, "config", None)
     network = asdict(config) if is_dataclass(config) else {"layers": str(model)}
     parts = {"training": data, "validation": validation}
+    frozen = [n for n, p in model.named_parameters() if not p.requires_grad]
     return {
         "recipe": asdict(recipe),
         "network": network,
+        "training": {"task": task, "frozen": frozen},
         "images": {name: _digest(part and part.images) for name, part in parts.items()},
         "labels": {name: _digest(part and part.labels) for name, part in parts.items()},
-        "defaults": {"recipe": _defaults(recipe), "network": _defaults(config)},
+        "defaults": {
+            "recipe": _defaults(recipe),
+            "network": _defaults(config),
+            "training": {"task": "labels", "frozen": []},
+        },
     }
 
 

@@ -180,33 +180,6 @@ def confusion_matrix(
     )  # (K, K)
 
 
-def per_class_report(predictions: Predictions) -> dict[str, dict[str, float]]:
-    """Judge each class by itself; keys are the names of the classes.
-
-    Each value holds `precision_percent` (of what was called so, how much is right),
-    `recall_percent` (of what is so, how much was found), `f1_percent` (their
-    harmonic mean) and `support` (number of images). Precision is NaN where nothing was
-    called so, recall where there is no image of the class, F1 where both.
-    """
-    from sklearn.metrics import precision_recall_fscore_support
-
-    precision, recall, f1, support = precision_recall_fscore_support(
-        predictions.labels.numpy(),
-        predictions.predicted.numpy(),
-        labels=range(len(predictions.classes)),
-        zero_division=np.nan,
-    )  # (K,) each
-    return {
-        name: {
-            "precision_percent": 100.0 * float(precision[index]),
-            "recall_percent": 100.0 * float(recall[index]),
-            "f1_percent": 100.0 * float(f1[index]),
-            "support": int(support[index]),
-        }
-        for index, name in enumerate(predictions.classes)
-    }
-
-
 def most_confident_mistakes(predictions: Predictions, count: int = 16) -> Tensor:
     """Indices of the wrong predictions, the most confident first.
 

@@ -9,25 +9,26 @@ Source: Box, Hunter & Hunter 2005, *Statistics for Experimenters*, chapters 5 an
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations, pairwise
+from itertools import chain, combinations, pairwise
 
 import numpy as np
 from scipy import stats
 
 from cifar_helpers.intervals import holm, pooled_spread, t_quantile
 
-LEAST_FREEDOM = 3  # degrees of freedom: with fewer, an interval says next to nothing
+LEAST_FREEDOM = {1: 1, 2: 3, 3: 20}  # order: degrees of freedom that it must leave
 
 
 @dataclass(frozen=True)
 class Effect:
-    """What one switch buys, or what two buy together beyond the sum of both.
+    """What one switch buys, or what several buy together beyond the sum of each.
 
     `points`: of a switch, the mean with it minus the mean without it. Of two, what the
-    first buys where the second is on minus what it buys where the second is off.
+    first buys where the second is on minus what it buys where the second is off. Of
+    three, what that is where the third is on minus what it is where the third is off.
     """
 
-    factors: tuple[str, ...]  # one or two
+    factors: tuple[str, ...]  # one, two or three
     points: float
     half_width: float  # of the 95 % interval, for this effect alone
     p: float  # chance of a larger effect than this, either way, if there were none
@@ -60,7 +61,7 @@ class Fit:
     covariance: np.ndarray  # (columns, columns), of the coefficients
 
     def of(self, *factors: str) -> Effect:
-        """The effect of one switch, or of two. Raises KeyError if it was not fitted."""
+        """The effect of one switch, or of several; KeyError if it was not fitted."""
         for effect in self.effects:
             if set(effect.factors) == set(factors):
                 return effect
@@ -72,7 +73,7 @@ class Fit:
         Both say with 0 or 1 for each switch whether it is on, (switches,).
         """
         signs = 2 * np.array([first, second], dtype=float) - 1
-        order = 2 if len(self.effects) > len(self.names) else 1
+        order = max(len(effect.factors) for effect in self.effects)
         rows = _columns(self.names, signs, order)[1]
         weights = np.zeros(len(self.coefficients))
         weights[: rows.shape[1]] = rows[0] - rows[1]  # blocks take no part
@@ -80,22 +81,23 @@ class Fit:
         return float(weights @ self.coefficients), t_quantile(self.freedom) * error
 
     def with_factors(self, count: int) -> list[Effect]:
-        """Main effects (1) or interactions of two (2), the largest first."""
+        """Main effects (1) or interactions of two or three, the largest first."""
         chosen = [effect for effect in self.effects if len(effect.factors) == count]
         return sorted(chosen, key=lambda effect: -abs(effect.points))
 
 
 def fit_effects(
-    names: Sequence[str], on, values, blocks=None, interactions: bool | None = None
+    names: Sequence[str], on, values, blocks=None, order: int | None = None
 ) -> Fit:
-    """Main effects and interactions of two, by least squares.
+    """Main effects and interactions, by least squares.
 
     `on` (runs, switches) says what was on in each run, `values` (runs,) what it
     reached; `blocks` (runs,), such as seeds, take a common shift of their runs out.
-    `interactions` None: where the runs suffice for them and leave `LEAST_FREEDOM`
-    over. What the fit leaves over is the error: chance and interactions of three and
-    more. Raises ValueError if the runs cannot tell the effects apart, or leave nothing,
-    or if one reached no finite number.
+    `order` 1: main effects alone; 2, 3: interactions of so many switches, too; None:
+    the highest of these for which the runs suffice and leave `LEAST_FREEDOM` over. What
+    the fit leaves over is the error: chance and interactions of more switches. Raises
+    ValueError if the runs cannot tell the effects apart, or leave nothing, or if one
+    reached no finite number.
     """
     on, values = np.asarray(on, dtype=float), np.asarray(values, dtype=float)
     if on.shape != (len(values), len(names)) or not np.isin(on, (0, 1)).all():
@@ -104,14 +106,14 @@ def fit_effects(
         )
     if not np.isfinite(values).all():
         raise ValueError("every run needs a finite value")
-    least = LEAST_FREEDOM if interactions is None else 1
-    orders = {None: ((2, least), (1, 1)), True: ((2, 1),), False: ((1, 1),)}
-    for order, enough in orders[interactions]:
-        factors, design = _columns(names, 2 * on - 1, order)
+    highest = min(max(LEAST_FREEDOM), len(names))
+    tried = LEAST_FREEDOM if order is None else {order: 1}
+    for size in sorted((size for size in tried if size <= highest), reverse=True):
+        factors, design = _columns(names, 2 * on - 1, size)
         if blocks is not None:
             design = np.concatenate([design, _shifts(blocks)], axis=1)
         freedom = len(values) - design.shape[1]
-        if freedom >= enough and np.linalg.matrix_rank(design) == design.shape[1]:
+        if freedom >= tried[size] and np.linalg.matrix_rank(design) == design.shape[1]:
             return _fit(tuple(names), factors, design, values, freedom)
     raise ValueError(
         f"{len(values)} runs are too few, or too alike, to tell {len(names)} switches "
@@ -136,26 +138,28 @@ def _shifts(blocks) -> np.ndarray:
 
 
 def _fit(switches, factors, design: np.ndarray, values: np.ndarray, freedom) -> Fit:
-    """Least squares; a coefficient of a column of ±1 is half an effect."""
+    """Least squares; a coefficient of a switch's column of ±1 is half its effect."""
     coefficients = np.linalg.lstsq(design, values, rcond=None)[0]
     residuals = values - design @ coefficients
     spread = math.sqrt(residuals @ residuals / freedom)
     covariance = spread**2 * np.linalg.inv(design.T @ design)
-    identity, families = np.eye(design.shape[1]), ([], [], [])
+    identity, where_all_on = np.eye(design.shape[1]), []
+    families = {len(names): [] for names in factors if names}
     for i, names in enumerate(factors):
         if names:  # on minus off is 2 coefficients; a difference of two such, 4
-            families[len(names) - 1].append((names, 2 * len(names) * identity[i]))
+            families[len(names)].append((names, 2 ** len(names) * identity[i]))
         if len(names) == 1:  # with the others at 1, interactions add to it
             with_it = [set(names) <= set(others) for others in factors]
             weights = np.zeros(len(identity))
             weights[: len(factors)] = 2.0 * np.array(with_it)
-            families[2].append((names, weights))
-    main, pairs, where_all_on = (
-        _effects(family, coefficients, covariance, freedom) for family in families
+            where_all_on.append((names, weights))
+    *effects, where_all_on = (
+        _effects(family, coefficients, covariance, freedom)
+        for family in (*families.values(), where_all_on)
     )
     return Fit(
         float(coefficients[0]),
-        main + pairs,
+        tuple(chain(*effects)),
         where_all_on,
         spread,
         freedom,

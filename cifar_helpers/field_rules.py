@@ -6,19 +6,25 @@ A rule is a pair: a test of a value, and the words for what is wanted.
 from dataclasses import fields
 from numbers import Real
 
+import numpy as np
+
 Rule = tuple  # (test, words)
 
 
 def check_fields(config, rules: dict[str, Rule]) -> None:
     """Raise ValueError, with the reason, unless every field fits its rule.
 
-    A field without a rule, or a rule without a field, is a mistake in the program and
-    raises TypeError.
+    A number of NumPy's becomes Python's: cards and checkpoints hold no others. A field
+    without a rule, or a rule without a field, is a mistake in the program and raises
+    TypeError.
     """
     if unequal := rules.keys() ^ {field.name for field in fields(config)}:
         raise TypeError(f"{type(config).__name__}: no field and rule for {unequal}")
     for name, (fits, wanted) in rules.items():
         value = getattr(config, name)
+        if isinstance(value, np.generic):
+            value = value.item()
+            object.__setattr__(config, name, value)  # the dataclass is frozen
         if not fits(value):
             raise ValueError(f"{name} must be {wanted}, not {value!r}")
 

@@ -210,31 +210,30 @@ class CIFAR10Net(nn.Module):
         wide, deep, out = c.channels, c.deep_channels, c.out_channels
         raised = c.raised_channels
         self.initial = InitialConvBlock(3, wide, c.initial_dropout, c.initial_stride)
+        kind = {"residual": c.residual, "unit": c.unit}
         self.dilated_near = DilatedBlock(
-            wide, wide, c.near_dilations, 1, c.residual, c.near_pairs, c.unit
+            wide, wide, c.near_dilations, pairs=c.near_pairs, **kind
         )
         self.dilated_far = DilatedBlock(
             wide,
             deep,
             c.far_dilations,
-            c.far_stride,
-            c.residual,
-            c.far_pairs,
-            c.unit,
-            c.down_groups if c.far_step == "first" else None,
+            stride=c.far_stride,
+            pairs=c.far_pairs,
+            first_step_groups=c.down_groups if c.far_step == "first" else None,
+            **kind,
         )
         self.attention = ChannelAttention(deep, c.attention_reduction)
         self.deconvolution = DeconvResidual(
             deep,
             c.hidden_channels,
             raised,
-            2 * c.far_stride // c.raised_stride,
-            c.residual,
-            c.unit,
-            c.down_kernel,
-            c.down_groups,
-            c.up_groups,
-            c.refining_units,
+            upscale=2 * c.far_stride // c.raised_stride,
+            down_kernel=c.down_kernel,
+            down_groups=c.down_groups,
+            up_groups=c.up_groups,
+            refining_units=c.refining_units,
+            **kind,
         )
         self.aspp = ASPP(
             raised, c.branch_channels, out, c.rates, c.aspp_stride, c.aspp_pooled

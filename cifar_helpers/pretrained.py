@@ -99,7 +99,8 @@ def load_pretrained(name: str, device: str | torch.device = "cpu") -> CIFAR10Net
     device = runtime.pick_device(device)
     card = load_card(name)
     try:
-        model = CIFAR10Net(NetConfig(**card["config"]))
+        with torch.random.fork_rng([]):  # its first weights are not used
+            model = CIFAR10Net(NetConfig(**card["config"]))
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsDamaged(f"{name}.json describes no network: {error!r}") from error
     path = runtime.WEIGHTS / f"{name}.safetensors"

@@ -1,14 +1,11 @@
 """How fast a recipe trains on this machine, measured with real steps."""
 
 import copy
-import csv
 import itertools
 import math
-import statistics
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -16,24 +13,7 @@ from torch import nn
 from cifar_helpers import runtime
 from cifar_helpers.data import Batches, LabelledImages
 from cifar_helpers.recipes import Recipe, with_batches_of
-from cifar_helpers.training import Trainer
-
-LADDER = (  # the runs of results/faster.csv, each with all changes before it
-    "textbook",
-    "whole batches",
-    "quick depthwise",
-    "short format",
-    "SGD with a schedule",
-    "average",
-    "label smoothing",
-    "batches of 256",
-    "Muon",
-    "whitened filters",
-    "zero-init residual",
-    "crops by 2 pixels",
-    "small images first",
-    "harder images",
-)
+from cifar_helpers.trainer import Trainer
 
 
 def measure_speed(
@@ -47,16 +27,18 @@ def measure_speed(
     """
     if len(data) == 0:
         raise ValueError("there are no images to measure with")
-    data = data.to(next(model.parameters()).device)
-    seconds_per_image = 0.0
-    for share, low_resolution_steps in (
-        (recipe.low_resolution_fraction, math.inf),
-        (1 - recipe.low_resolution_fraction, 0),
-    ):
-        if share:
-            trainer = Trainer(copy.deepcopy(model), recipe, steps=10**6)
-            trainer.low_resolution_steps = low_resolution_steps
-            seconds_per_image += share / _speed(trainer, data, seconds)
+    device = next(model.parameters()).device
+    data, seconds_per_image = data.to(device), 0.0
+    gpus = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(gpus):  # how much is drawn depends on the time
+        for share, low_resolution_steps in (
+            (recipe.low_resolution_fraction, math.inf),
+            (1 - recipe.low_resolution_fraction, 0),
+        ):
+            if share:
+                trainer = Trainer(copy.deepcopy(model), recipe, steps=10**6)
+                trainer.low_resolution_steps = low_resolution_steps
+                seconds_per_image += share / _speed(trainer, data, seconds)
     return 1 / seconds_per_image
 
 
@@ -66,9 +48,10 @@ def _speed(trainer: Trainer, data: LabelledImages, seconds: float) -> float:
     A GPU is waited for before the clock starts and before it is read, and not in
     between: in a run it is not waited for either.
     """
-    size = trainer.recipe.batch_size
+    size = min(trainer.recipe.batch_size, len(data))
     passes = (Batches(data, size, shuffle=True) for _ in itertools.count())
     batches = itertools.chain.from_iterable(passes)
+    batches = (b for b in batches if len(b[1]) == size)  # a shorter one: compiled anew
     trainer.train_mode()
     for images, labels in itertools.islice(batches, 2):
         trainer.train_step(images, labels)
@@ -178,73 +161,3 @@ def recorded(function: Callable) -> Callable:
     with torch.cuda.graph(graph):
         function()
     return graph.replay
-
-
-def runs_to_target(path: Path) -> list[dict]:
-    """The rows of results/faster.csv, put together for each change; [] without a file.
-
-    In the order in which the changes are made, one dict a run: `run`, `seeds`,
-    `trained` (how many were not only timed), `reached` (how many got there), `minutes`
-    (a list, of these), `gave_up_after` (minutes, mean of those that were trained, else
-    of the timed; None unless nobody got there),
-    `epochs` (mean of those that got there, or None), `images_per_second`, `hardware`,
-    `torch`; `ratio`, the textbook's mean time divided by that of those that got there
-    (or None), `ratio_is` ("exact", or "at least" if no textbook got there).
-    Of several rows of a seed counts the one that was trained, and got there. Rows of
-    other hardware than the first row's are left out.
-    """
-    if not path.exists():
-        return []
-    with open(path, newline="") as file:
-        rows = list(csv.DictReader(file))
-    rows = [row for row in rows if row["hardware"] == rows[0]["hardware"]]
-    rows.sort(key=lambda r: (r["measured"] == "training", r["seconds_to_86_48"] != ""))
-    best = {(row["run"], row["seed"]): row for row in rows}  # the last one counts
-    found = []
-    for run in LADDER:
-        mine = [row for (name, _), row in best.items() if name == run and row["epochs"]]
-        got = [row for row in mine if row["seconds_to_86_48"]]
-        if mine:
-            found.append(_of_seeds(run, mine, got))
-    for row in found:
-        _compare(row, found[0])
-    return found
-
-
-def _of_seeds(run: str, rows: list[dict], got: list[dict]) -> dict:
-    """One row of `runs_to_target`; `got`: the seeds that reached the target."""
-
-    def mean(name, some):
-        values = [float(row[name]) for row in some if row[name]]
-        return statistics.fmean(values) if values else None
-
-    trained = [row for row in rows if row["measured"] == "training"]
-    spent = [
-        int(row["epochs"])
-        * int(row["training_images"])
-        / float(row["images_per_second"])
-        for row in trained or rows
-    ]
-    return {
-        "run": run,
-        "seeds": len(rows),
-        "trained": len(trained),
-        "reached": len(got),
-        "minutes": [float(row["seconds_to_86_48"]) / 60 for row in got],
-        "gave_up_after": None if got else statistics.fmean(spent) / 60,
-        "epochs": mean("epochs_to_86_48", got),
-        "images_per_second": mean("images_per_second", rows),
-        "hardware": rows[0]["hardware"],
-        "torch": rows[0]["torch"],
-    }
-
-
-def _compare(row: dict, textbook: dict) -> None:
-    """Add the ratio to a row of `runs_to_target`: means of all seeds of either."""
-    row["ratio"], row["ratio_is"] = None, "exact"
-    if textbook["run"] != LADDER[0] or not row["minutes"]:
-        return
-    if not textbook["minutes"]:
-        row["ratio_is"] = "at least"
-    loop = statistics.fmean(textbook["minutes"] or [textbook["gave_up_after"]])
-    row["ratio"] = loop / statistics.fmean(row["minutes"])

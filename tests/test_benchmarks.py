@@ -16,11 +16,11 @@ from filelock import FileLock
 
 from cifar_helpers import runtime
 from cifar_helpers.data import load_cifar10
+from cifar_helpers.ladder import LADDER, runs_to_target
 from cifar_helpers.model import CIFAR10Net, count_multiply_adds, count_parameters
 from cifar_helpers.optimizers import make_optimizer
 from cifar_helpers.pretrained import load_card
 from cifar_helpers.recipes import PRESETS
-from cifar_helpers.speed import LADDER, runs_to_target
 from tests.benchmarks import faster, gated, laptop, stepwise
 from tests.benchmarks import training as benchmark
 from tests.benchmarks.resnet8 import ResNet8, ResNet8Config

@@ -267,7 +267,7 @@ def test_gated_unit_keeps_maps_channels_last(dilation):
 @pytest.mark.parametrize("out_channels, stride", [(4, 1), (6, 1), (4, 2), (6, 4)])
 @pytest.mark.parametrize("residual", [True, False])
 def test_dilated_block_is_two_separable_convolutions(out_channels, stride, residual):
-    block = prepared(DilatedBlock(4, out_channels, (2, 3), stride, residual))
+    block = prepared(DilatedBlock(4, out_channels, (2, 3), stride, residual=residual))
     x = maps(2, 4, 8, 12)
     y = separable(x, block.near, 2, 1, residual)
     y = separable(y, block.far, 3, 1, residual)
@@ -374,7 +374,7 @@ def transposed(x, weight, stride):
 @pytest.mark.parametrize("upscale", [2, 4])
 @pytest.mark.parametrize("residual", [True, False])
 def test_deconvolution_and_its_shortcut(upscale, residual):
-    block = prepared(DeconvResidual(3, 4, 2, upscale, residual))
+    block = prepared(DeconvResidual(3, 4, 2, upscale, residual=residual))
     x, detail = maps(2, 3, 4, 6), maps(2, 2, 2 * upscale, 3 * upscale)
     before = detail.clone()
     down = convolution(x, block.down[0].weight, 2, 1)
@@ -390,7 +390,9 @@ def test_deconvolution_and_its_shortcut(upscale, residual):
 
 @pytest.mark.parametrize("residual", [True, False])
 def test_deconvolution_in_groups_with_a_gated_unit(residual):
-    block = prepared(DeconvResidual(8, 32, 6, 2, residual, "gated", 4, 4, 2))
+    options = {"residual": residual, "unit": "gated", "down_kernel": 4}
+    options |= {"down_groups": 4, "up_groups": 2}
+    block = prepared(DeconvResidual(8, 32, 6, 2, **options))
     x, detail = maps(2, 8, 4, 6), maps(2, 6, 4, 6)
     first, last = block.down[0].weight, block.deconv.weight
     assert first.shape == (32, 2, 4, 4) and last.shape == (32, 3, 2, 2)

@@ -9,7 +9,7 @@ from stand_ins import TinyNet, half_right
 from torch import nn
 
 from cifar_helpers import evaluation
-from cifar_helpers.data import CLASSES, MEAN, STD, LabelledImages
+from cifar_helpers.data import MEAN, STD, LabelledImages
 from cifar_helpers.evaluation import Predictions, collect_predictions
 
 
@@ -186,20 +186,6 @@ def test_confusion_matrix_counts(predictions):
         evaluation.confusion_matrix(predictions, normalize="pred")
 
 
-def test_report_of_each_class(predictions):
-    report = evaluation.per_class_report(predictions)
-    assert tuple(report) == CLASSES
-    predicted, labels = predictions.predicted.tolist(), predictions.labels.tolist()
-    for index, row in enumerate(report.values()):
-        pairs = list(zip(predicted, labels, strict=True))
-        hits = sum(p == index and t == index for p, t in pairs)
-        said, there = predicted.count(index), labels.count(index)
-        assert row["support"] == there
-        assert row["precision_percent"] == pytest.approx(100 * hits / said)
-        assert row["recall_percent"] == pytest.approx(100 * hits / there)
-        assert row["f1_percent"] == pytest.approx(200 * hits / (said + there))
-
-
 def certain(predicted, labels, confidence=None):
     """Predictions of three classes with the given classes and confidences."""
     confidence = confidence or [0.9] * len(labels)
@@ -208,18 +194,6 @@ def certain(predicted, labels, confidence=None):
         row[:] = (1 - value) / 2
         row[index] = value
     return Predictions(rows.log(), torch.tensor(labels), ("a", "b", "c"))
-
-
-def test_report_says_nan_where_nothing_can_be_said():
-    report = evaluation.per_class_report(certain([0, 0, 1], [0, 1, 1]))
-    assert math.isnan(report["c"]["precision_percent"])
-    assert math.isnan(report["c"]["recall_percent"])
-    assert math.isnan(report["c"]["f1_percent"]) and report["c"]["support"] == 0
-    assert report["a"]["precision_percent"] == 50
-    assert report["b"]["recall_percent"] == 50
-    called = evaluation.per_class_report(certain([0, 2, 1], [0, 1, 1]))["c"]
-    assert called["precision_percent"] == called["f1_percent"] == 0
-    assert math.isnan(called["recall_percent"])
 
 
 def test_most_confident_mistakes(predictions):

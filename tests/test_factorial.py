@@ -71,12 +71,10 @@ def test_effects_where_all_others_are_on():
         points, half = fit.difference([1, 1, 1, 1], without)
         assert points == pytest.approx(effect.points)
         assert half == pytest.approx(effect.half_width)
-    shifted = fit_effects(
-        NAMES, ON, values, blocks=[0, 1, 1, 0] * 4, interactions=False
-    )
+    shifted = fit_effects(NAMES, ON, values, blocks=[0, 1, 1, 0] * 4, order=1)
     by_hand = shifted.of("a").points - shifted.of("b").points
     assert shifted.difference([1, 0, 0, 1], [0, 1, 0, 1])[0] == pytest.approx(by_hand)
-    alone = fit_effects(NAMES, ON, values, interactions=False)
+    alone = fit_effects(NAMES, ON, values, order=1)
     assert alone.where_all_on == alone.effects
 
 
@@ -131,9 +129,9 @@ def test_incomplete_designs_fall_back_to_main_effects():
     assert fit.of("d").verdict == "worse" and fit.of("b").verdict == "better"
     most = ON[:13]  # enough for interactions, but with 2 degrees of freedom left
     assert len(fit_effects(NAMES, most, VALUES[:13]).effects) == 4
-    assert len(fit_effects(NAMES, most, VALUES[:13], interactions=True).effects) == 10
+    assert len(fit_effects(NAMES, most, VALUES[:13], order=2).effects) == 10
     with pytest.raises(ValueError, match="too few, or too alike"):
-        fit_effects(NAMES, half, values, interactions=True)
+        fit_effects(NAMES, half, values, order=2)
     with pytest.raises(ValueError, match="5 runs are too few"):
         fit_effects(NAMES, ON[:5], VALUES[:5])
     with pytest.raises(ValueError, match="on must be 0 or 1"):

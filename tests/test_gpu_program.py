@@ -30,7 +30,8 @@ from cifar_helpers.model import (
 )
 from cifar_helpers.pretrained import read_history
 from cifar_helpers.recipes import PRESETS, make_model
-from cifar_helpers.training import Trainer, fit
+from cifar_helpers.trainer import Trainer
+from cifar_helpers.training import fit
 from tests.benchmarks import gpu, gpu_pieces, gpu_teacher, stepwise
 from tests.benchmarks.gpu_files import SPEED, return_results
 from tests.benchmarks.gpu_forms import (

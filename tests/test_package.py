@@ -20,12 +20,12 @@ import cifar_helpers
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "cifar_helpers"
 FLOORS = (  # a module imports from lower floors only, a package's parts from each other
-    {"mirrors", "intervals"},
+    {"mirrors", "intervals", "ladder"},
     {"runtime", "field_rules", "hooks", "download", "depthwise", "optimizers"},
     {"data", "blocks", "factorial"},
     {"augment", "corruptions", "model"},
     {"recipes", "pretrained", "receptive_field", "evaluation", "checkpoints"},
-    {"scores", "confusion", "calibration"},
+    {"scores", "confusion", "calibration", "trainer"},
     {"training", "plots", "explain", "ablation"},
     {"notebook", "checks", "speed", "guesses", "worth"},
     {"audit"},

@@ -122,6 +122,9 @@ def test_feature_points():
     for index, name in enumerate(NAMES):
         own = points[LABELS.numpy() == index]
         assert written[name] == pytest.approx(tuple(np.median(own, axis=0)))
+    panels = {"a map": points, "a heap": points}
+    named, heap = plots.feature_points(panels, LABELS, NAMES, unnamed="a heap").axes
+    assert len(named.texts) == len(NAMES) and not heap.texts and heap.collections
     with pytest.raises(ValueError, match="points"):
         plots.feature_points({"a map": points[:3]}, LABELS, NAMES)
 

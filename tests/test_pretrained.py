@@ -115,8 +115,9 @@ def shipped(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["one", "two"])
 def test_shipped_network_is_the_saved_one(shipped, name):
+    generator = torch.get_rng_state()
     loaded = load_pretrained(name)
-    assert not loaded.training
+    assert torch.equal(torch.get_rng_state(), generator) and not loaded.training
     assert loaded.config == shipped[name].config
     saved = shipped[name].state_dict()
     assert loaded.state_dict().keys() == saved.keys()

@@ -71,6 +71,32 @@ def test_a_complete_environment_is_used_as_it_is(start, capsys):
     assert "Installing" not in capsys.readouterr().out.split("anyway.")[-1]
 
 
+def test_a_complete_environment_needs_neither_uv_nor_pip(start, monkeypatch):
+    start.main([])
+    start.calls.clear()
+    monkeypatch.setattr(start, "find_uv", lambda: None)
+    assert start.main([]) == 0 and "jupyterlab" in start.calls[-1]
+
+
+def test_uv_that_cannot_be_fetched_is_not_a_missing_pip(start, monkeypatch, capsys):
+    monkeypatch.setattr(start, "find_uv", lambda: None)
+    monkeypatch.setattr(start.importlib.util, "find_spec", lambda name: name == "pip")
+    assert start.main([]) == 1 and not start.calls
+    assert "Is there a network?" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_an_environment_whose_python_is_gone_is_made_anew(start, monkeypatch, tmp_path):
+    monkeypatch.undo()
+    made = [sys.executable, "-m", "uv", "venv", "--offline", "--quiet"]
+    made += ["--python", sys.executable, str(tmp_path / ".venv")]
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / ".venv" / "pyvenv.cfg").touch()
+    (tmp_path / ".venv" / "bin" / "python").symlink_to(tmp_path / "gone")
+    subprocess.run(made, env=start.without_outer_environment(), check=True)
+    assert (tmp_path / ".venv" / "bin" / "python").exists()
+
+
 def test_completeness_is_asked_of_the_environment_itself(tmp_path):
     """This environment has what the tests need; a package more is missed."""
     spec = importlib.util.spec_from_file_location("start", ROOT / "start.py")

@@ -35,8 +35,8 @@ def smallest_gain(points) -> str:
     }
     require_close(points, t * spread * share, what, mistakes, tolerance=0.02)
     return (
-        "Right: t · s · √(1/3 + 1/3) is 1.70 points. Steps of half a point need about "
-        "ten times as many runs, even if t falls to nearly two."
+        "Right: t · s · √(1/3 + 1/3) is 1.70 points. Steps of half a point need eight "
+        "times as many runs, 24 of each, though t falls to nearly two."
     )
 
 

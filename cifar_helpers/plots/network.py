@@ -75,7 +75,8 @@ def network_map(here: str | None = None) -> Figure:
     """
     if here is not None and here not in PARTS:
         raise ValueError(f"here must be one of {list(PARTS)}, not {here!r}")
-    stages = _stages_with_bottleneck(CIFAR10Net(NetConfig()))
+    with torch.random.fork_rng([]):  # only its sizes are used
+        stages = _stages_with_bottleneck(CIFAR10Net(NetConfig()))
     rows = [_check_stage({"parameters": 1, **stage}) for stage in stages]
     width, slot = WIDTH + 1, (WIDTH + 0.8) / len(rows)
     with new_figure(2.75, width, layout="none") as figure:

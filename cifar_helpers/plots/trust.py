@@ -236,11 +236,12 @@ def _draw_evidence(axes, picture, values, corner, factor, digits) -> None:
 
 
 def feature_points(
-    panels: Mapping[str, Sequence], labels, classes: Sequence[str]
+    panels: Mapping[str, Sequence], labels, classes: Sequence[str], unnamed: str = ""
 ) -> Figure:
     """Points in the plane, coloured by class, the class's name at its median.
 
-    `panels[title]` is (N, 2), one point for each of `labels`; axes carry no unit.
+    `panels[title]` is (N, 2), one point for each of `labels`; axes carry no unit. The
+    panel with the title `unnamed` gets no names, where classes lie on one heap.
     """
     labels = to_labels(labels, classes)
     colours = (*PALETTE, INK, SOFT, "#882255")
@@ -255,6 +256,8 @@ def feature_points(
                 if not len(own):
                     continue
                 axes.scatter(*own.T, 5, colours[index], linewidths=0)
+                if title == unnamed:
+                    continue
                 axes.text(
                     *np.median(own, axis=0),
                     name,

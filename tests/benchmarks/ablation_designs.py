@@ -52,7 +52,10 @@ SWEEP_IMAGES = 20_000
 EQUAL_EPOCHS = 4
 EQUAL_SECONDS = {"baseline": 7, "cpu": 15, "champion": 4}  # epochs of as many seconds
 FREEING = ("separable", "attention", "deconvolution", "aspp")  # change the parameters
-PROPOSED = ("dilation", "attention")  # off in the best network, by `factorial`'s fit
+PROPOSED = (
+    "dilation",
+    "attention",
+)  # off in the best, by pairs fitted to `factorial`
 
 
 @dataclass(frozen=True)

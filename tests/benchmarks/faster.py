@@ -52,7 +52,8 @@ from cifar_helpers import checkpoints, runtime
 from cifar_helpers.data import Batches, load_cifar10, split
 from cifar_helpers.evaluation import evaluate
 from cifar_helpers.recipes import PRESETS, Recipe, make_model
-from cifar_helpers.training import Trainer, train_one_epoch
+from cifar_helpers.trainer import Trainer
+from cifar_helpers.training import train_one_epoch
 from tests.benchmarks.claims import claimed
 from tests.benchmarks.rows import (
     check_rehearsal,

@@ -20,7 +20,8 @@ from cifar_helpers.blocks import DepthwiseSeparableConv, GatedUnit
 from cifar_helpers.data import LabelledImages
 from cifar_helpers.depthwise import DepthwiseConv2d
 from cifar_helpers.recipes import PRESETS, Recipe, make_model, with_batches_of
-from cifar_helpers.training import Trainer, train_one_epoch
+from cifar_helpers.trainer import Trainer
+from cifar_helpers.training import train_one_epoch
 from tests.benchmarks.gpu_teacher import taught
 
 COARSE = PRESETS["champion"][0]

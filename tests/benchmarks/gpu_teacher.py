@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from cifar_helpers.model import count_multiply_adds, count_parameters
-from cifar_helpers.training import soft_cross_entropy
+from cifar_helpers.trainer import soft_cross_entropy
 from tests.benchmarks.gpu_files import TEACHER
 from tests.benchmarks.resnet8 import ResNet8, ResNet8Config
 
@@ -32,6 +32,8 @@ def taught(kind: type, teacher: nn.Module) -> type:
     """A kind of Trainer that learns from a teacher's answers beside the labels."""
 
     class TaughtTrainer(kind):
+        task = f"a teacher's answers at temperature {TEMPERATURE}, share {SHARE}"
+
         def augmented(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
             """Inputs; the labels' and the teacher's probabilities, side by side."""
             inputs, targets = super().augmented(images, labels)

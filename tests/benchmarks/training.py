@@ -36,7 +36,7 @@ from cifar_helpers.depthwise import DepthwiseConv2d
 from cifar_helpers.model import CIFAR10Net, count_multiply_adds, count_parameters
 from cifar_helpers.pretrained import load_pretrained
 from cifar_helpers.recipes import PRESETS, Recipe
-from cifar_helpers.training import Trainer
+from cifar_helpers.trainer import Trainer
 from tests.benchmarks.resnet8 import ResNet8, ResNet8Config
 from tests.benchmarks.rows import command_line
 
