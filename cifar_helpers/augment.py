@@ -100,7 +100,7 @@ def mixup(
 ) -> tuple[Tensor, Tensor]:
     """Blend each image and its target with those of another image of the batch.
 
-    Zhang et al. 2018, equation 1: x = a x_i + (1 - a) x_j, y = a y_i + (1 - a) y_j with
+    Zhang et al. 2018, section 2: x = a x_i + (1 - a) x_j, y = a y_i + (1 - a) y_j with
     a ~ Beta(alpha, alpha) per image. `images` are floats (N, C, H, W), `targets`
     probabilities (N, classes). Raises TypeError for integers, ValueError if alpha is
     negative or not finite.

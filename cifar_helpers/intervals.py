@@ -63,7 +63,8 @@ def mcnemar(first, second) -> float:
 
     `first` and `second` as in `paired_interval`. If neither is better, each image on
     which one is right and the other wrong is a toss of a coin. Source: McNemar 1947,
-    "Note on the Sampling Error of the Difference between Correlated Proportions".
+    "Note on the Sampling Error of the Difference between Correlated Proportions or
+    Percentages".
     """
     _, only_first, only_second = _disagreements(first, second)
     return toss(only_first, only_second)

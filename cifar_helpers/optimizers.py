@@ -10,10 +10,10 @@ class Muon(torch.optim.Optimizer):
     """Momentum whose matrix is made orthogonal before it moves the weights.
 
     A convolution's filters, one per row, form a matrix. Its update by momentum is
-    dominated by few directions; Muon (Jordan et al. 2024, "Muon: an optimizer for
-    hidden layers") replaces it by the nearest matrix whose directions all have the same
-    length, so that rare directions are learned as fast as common ones. With gradient g,
-    rate r and decay w, for an m x n matrix W:
+    dominated by few directions; Muon (Jordan et al. 2024, "Muon: An optimizer for
+    hidden layers in neural networks") replaces it by the nearest matrix whose
+    directions all have the same length, so that rare directions are learned as fast as
+    common ones. With gradient g, rate r and decay w, for an m x n matrix W:
 
         M <- momentum M + g
         W <- (1 - r w) W - r sqrt(max(1, m / n)) orthogonalize(momentum M + g)

@@ -160,9 +160,9 @@ def answered_first(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
 def risk_area_percent(predictions: Predictions) -> float:
     """Mean error over all coverages, in percent: lower is better.
 
-    The area under the risk-coverage curve (Geifman & El-Yaniv 2017, "Selective
-    Classification for Deep Neural Networks"). If confidence said nothing it would be
-    the network's error; a network without mistakes has 0.
+    The area under the risk-coverage curve (Geifman, Uziel & El-Yaniv 2019,
+    "Bias-Reduced Uncertainty Estimation for Deep Neural Classifiers"). If confidence
+    said nothing it would be the network's error; a network without mistakes has 0.
     """
     return 100 * float(answered_first(predictions)[1].mean())
 

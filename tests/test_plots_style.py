@@ -180,7 +180,7 @@ def lab(linear):
 
 @pytest.mark.parametrize("kind", COLOUR_BLIND)
 def test_the_palette_can_be_told_apart_by_the_colour_blind(kind):
-    """Every two colours lie ten just noticeable differences apart (CIE 1976)."""
+    """Every two colours lie more than 10 apart in CIELAB (CIE 1976)."""
     rgb = np.array([to_rgb(colour) for colour in plots.PALETTE])
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     seen = (linear @ np.transpose(COLOUR_BLIND[kind])).clip(0, 1)

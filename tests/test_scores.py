@@ -206,7 +206,7 @@ def test_so_many_images_find_the_difference_so_often(difference, disagreement):
 
 
 def test_images_needed_by_hand_and_its_limits():
-    # Connor 1987, equation 4, worked out for 2 points among 10 points of disagreement
+    # Connor 1987, worked out for 2 points among 10 points of disagreement
     root = 1.959964 * 0.1**0.5 + 0.841621 * (0.1 - 0.02**2) ** 0.5
     assert scores.images_needed(2, 10) == math.ceil((root / 0.02) ** 2)
     assert scores.images_needed(1, 10) > 3.9 * scores.images_needed(2, 10)
