@@ -48,7 +48,9 @@ def best_wrong_loss(loss) -> str:
     }
     otherwise = "Put the ten numbers 1, 0, 0 … into minus log_softmax."
     value = as_number(loss, "The loss")
-    require_close(value, wanted, "The loss", mistakes, otherwise, tolerance=6e-3)
+    require_close(
+        value, wanted, "The loss", mistakes, otherwise, tolerance=6e-3, secret=True
+    )
     return (
         f"Right, {wanted:.3f}: no training can bring this loss below it, and near it "
         "the gradients are small, because the second softmax flattens everything."
@@ -130,6 +132,14 @@ def log_softmax(attempt) -> str:
         )
         shifted = as_tensor(attempt(logits + shift), what, logits.shape, advice)
         require_close(shifted, wanted, what, tolerance=1e-3)
+    far = torch.tensor([[1000.0, 999.0], [0.0, 200.0], [-1000.0, -1001.0]])
+    advice = (
+        "Subtract each row's own maximum, and take the logarithm of the sum, not of "
+        "the probabilities: those may be too small for a float."
+    )
+    what = "With rows around 1000, 100 and -1000 in one batch, the result"
+    result = as_tensor(attempt(far.clone()), what, far.shape, advice)
+    require_close(result, far.double().log_softmax(dim=1), what, tolerance=1e-3)
     return (
         "Right. LogSoftmax keeps the logarithm inside, so no confidence is too large "
         "or too small for it."

@@ -49,7 +49,7 @@ def weights_by_hand(weights) -> str:
     got = [as_number(item, "Each of the two weights") for item in pair]
     wanted = logits(means).sigmoid()
     what, otherwise = "The weights", "The means are 3 and 1; go on from there."
-    require_close(got, wanted, what, mistakes, otherwise, tolerance=1e-3)
+    require_close(got, wanted, what, mistakes, otherwise, 1e-3, secret=True)
     return (
         "Right: the means 3 and 1 give the hidden units 2 and 0, and these the weights "
         "0.731 and 0.500. The second hidden unit is silent here."
@@ -74,6 +74,7 @@ def fair_difference(attempt) -> str:
             weights = torch.randn(240, 64, generator=generator)
             labels = torch.randint(0, 2, (240,), generator=generator)
             weights[:, 7] += effect * labels
+            weights[:, 9] -= 1.5 * effect * labels  # opened less
             values.append(as_number(attempt(weights, labels), what, advice))
         return sum(values) / draws
 

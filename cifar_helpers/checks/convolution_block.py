@@ -26,9 +26,9 @@ def image_through_layers(answers) -> str:
         "Padding is added on both sides: use twice the padding.": 13,
         "You counted the steps: the place at the start is missing.": (13, 12),
         "Without padding a 3 x 3 kernel loses a pixel on each side.": 16,
-        "This is the side before the second convolution loses its border.": 15,
+        "Without padding a 3 x 3 kernel loses a pixel on each side, two in all.": 15,
     }
-    require_close(side, 14, "The side", mistakes)
+    require_close(side, 14, "The side", mistakes, secret=True)
     first, second = 4 * 4 * 3 * 24, 3 * 3 * 24 * 48
     norms = 2 * 24 + 2 * 48
     mistakes = {
@@ -42,7 +42,8 @@ def image_through_layers(answers) -> str:
             16 * 24 + 9 * 48 + norms
         ),
     }
-    require_close(parameters, first + second + norms, "The parameters", mistakes)
+    wanted = first + second + norms
+    require_close(parameters, wanted, "The parameters", mistakes, secret=True)
     right = 16**2 * first + 14**2 * second
     mistakes = {
         "Count a multiply-add once: this is twice as many.": 2 * right,
@@ -54,7 +55,7 @@ def image_through_layers(answers) -> str:
             16 * first + 14 * second,
         ),
     }
-    require_close(multiply_adds, right, "The multiply-adds", mistakes)
+    require_close(multiply_adds, right, "The multiply-adds", mistakes, secret=True)
     return (
         "Right. The second layer has nine times the weights of the first and does "
         "seven times its work: places count as well as channels."

@@ -30,7 +30,11 @@ def doubling_padding(attempt) -> str:
             f"{call}: output_padding must be smaller than the stride, 2, got {extra}.",
         )
         size = 2 * (5 - 1) - 2 * padding + kernel + extra
-        parity = " With an odd kernel the output is odd without output_padding."
+        parity = (
+            " With an odd kernel the output is odd without output_padding."
+            if kernel % 2
+            else " With an even kernel output_padding makes the output odd."
+        )
         require(
             size == 10,
             f"{call}: 5 pixels become {size} with your {padding} and {extra}, and "

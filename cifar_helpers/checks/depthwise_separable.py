@@ -1,5 +1,7 @@
 """Self-checks of notebook 03: width for a budget, the nearest layer, a folded norm."""
 
+import copy
+
 import torch
 
 from cifar_helpers.checks.framework import (
@@ -19,7 +21,7 @@ from cifar_helpers.checks.framework import (
 @exercise
 def widest_separable(widest) -> str:
     """`widest(budget)`: the most channels C with 9 C + C C + 2 C <= budget."""
-    for budget in (60, 9216, 12, 26, 1000, 20_000, 200_000):
+    for budget in (60, 19, 9216, 12, 26, 1000, 20_000, 200_000):
         wanted = _largest(1, 11, budget)
         mistakes = {
             "The normalization is missing, 2 per channel.": _largest(1, 9, budget),
@@ -98,12 +100,14 @@ def fold_norm(attempt) -> str:
     for c_out, c_in in ((5, 3), (4, 6)):
         generator = torch.Generator().manual_seed(c_in)
         pointwise = torch.randn(c_out, c_in, 1, 1, generator=generator)
-        norm = torch.nn.BatchNorm2d(c_in).eval()
+        norm = torch.nn.BatchNorm2d(c_in, eps=0.1).eval()
         for values in (norm.running_mean, norm.weight.data, norm.bias.data):
             values.copy_(torch.randn(c_in, generator=generator))
         norm.running_var.copy_(torch.rand(c_in, generator=generator) + 0.5)
         pair = "Return two tensors, (weight, bias)"
-        weight, bias = as_items(attempt(pointwise.clone(), norm), 2, pair)
+        weight, bias = as_items(
+            attempt(pointwise.clone(), copy.deepcopy(norm)), 2, pair
+        )
         weight = as_tensor(weight, "weight", (c_out, c_in, 1, 1))
         bias = as_tensor(bias, "bias", (c_out,))
 
@@ -112,8 +116,13 @@ def fold_norm(attempt) -> str:
             scale = norm.weight / (norm.running_var + norm.eps).sqrt()  # (c_in,)
             shift = norm.bias - scale * norm.running_mean  # (c_in,)
             mistakes = {
+                "You forgot the eps under the root.": (
+                    pointwise * (norm.weight / norm.running_var.sqrt())[:, None, None]
+                ),
                 "The root is missing: divide by the standard deviation.": (
-                    pointwise * (norm.weight / norm.running_var)[:, None, None]
+                    pointwise * (norm.weight / norm.running_var)[:, None, None],
+                    pointwise
+                    * (norm.weight / (norm.running_var + norm.eps))[:, None, None],
                 ),
                 "gamma is missing: it multiplies what was divided by the standard "
                 "deviation.": pointwise * (scale / norm.weight)[:, None, None],

@@ -122,7 +122,7 @@ def always_no(attempt) -> str:
         got, names, (95.0, 50.0, 0.0), mistakes, strict=True
     ):
         as_number(value, name)
-        require_close(value, wanted, name, known, tolerance=1e-3)
+        require_close(value, wanted, name, known, tolerance=1e-3, secret=True)
     return (
         "Right. Who reports 95 % without the shares of the classes has said nothing; "
         "the other two show that no image was looked at."
@@ -171,7 +171,7 @@ def rare_class(attempt) -> str:
         "Take 10,000 such images: how many cats are found among the 100, and how many "
         "false alarms come from the 9,900 others?"
     )
-    require_close(precision, wanted, what, mistakes, otherwise, tolerance=0.1)
+    require_close(precision, wanted, what, mistakes, otherwise, 0.1, secret=True)
     return (
         f"Right: {wanted:.0f} %, for the same network with the same recall and rate of "
         "false alarms. A precision holds for one share of the class only."

@@ -176,11 +176,16 @@ def named(value) -> str:
     if isinstance(value, (Tensor, np.ndarray)):
         kind = "tensor" if isinstance(value, Tensor) else "array"
         dtype = str(value.dtype).removeprefix("torch.")
-        return f"a {kind} of shape {tuple(value.shape)} and type {dtype}"
+        if value.ndim == 0 and is_nan(value):
+            return "nan"
+        article = "a" if kind == "tensor" else "an"
+        return f"{article} {kind} of shape {tuple(value.shape)} and type {dtype}"
     if value is None or isinstance(value, (str, numbers.Number, np.generic)):
         return reprlib.repr(value)
     if isinstance(value, (list, tuple, dict, set)):
         return f"a {type(value).__name__} of length {len(value)}"
+    if isinstance(value, torch.nn.Module):
+        return f"a module, {type(value).__name__}"
     return "a function" if callable(value) else f"of type {type(value).__name__}"
 
 
@@ -242,7 +247,7 @@ def as_choice(got, choices: tuple[str, ...], what: str) -> str:
 
 def as_percents(got, what: str) -> list[float]:
     """The reader's per cents, one of them above 1 or more; `what` begins the hint."""
-    percents = [as_number(value, f"{what}: each") for value in got]
+    percents = [as_number(answer(value), f"{what}: each") for value in got]
     in_range = all(0 <= percent <= 100 for percent in percents)
     require(in_range, f"{what} should be in percent, from 0 to 100.")
     hint = f"{what} should be in percent, not shares: multiply by 100."
@@ -294,9 +299,12 @@ def reject_mistakes(got, mistakes: dict, lead: str = "", tolerance: float = 1e-4
                 raise Wrong(f"{lead} {hint}".strip())
 
 
-def require_close(got, wanted, what, mistakes=None, otherwise="", tolerance=1e-4):
+def require_close(
+    got, wanted, what, mistakes=None, otherwise="", tolerance=1e-4, secret=False
+):
     """Demand the wanted value, and return the reader's as a double tensor.
 
+    With `secret` the hint does not tell it: it is a question's answer.
     If `wanted` is an int, only a whole number will do, for a float a number, for a
     tensor one of its shape. The hint names the place, both values, and the mistake of
     `mistakes` (see `reject_mistakes`) that gives what the reader has, or `otherwise`.
@@ -310,6 +318,8 @@ def require_close(got, wanted, what, mistakes=None, otherwise="", tolerance=1e-4
         worst = np.unravel_index(int((value - wanted).abs().argmax()), wanted.shape)
         where = f" at {tuple(map(int, worst))}" if wanted.ndim else ""
         lead = _differs(what + where, _shown(wanted[worst]), _shown(value[worst]))
+        if secret:  # of a question: its answer is not told
+            lead = f"{what}{where}: {_shown(value[worst])} is not right."
     else:
         lead = _differs(what, f"a tensor of shape {tuple(wanted.shape)}", named(got))
     reject_mistakes(value, mistakes or {}, lead, tolerance)

@@ -69,7 +69,7 @@ def paired_half_widths(widths) -> str:
         "This is the value for different images.": math.hypot(*errors),
     }
     what = "The half width for the same images"
-    require_close(paired, right, what, mistakes, tolerance=0.0035)
+    require_close(paired, right, what, mistakes, tolerance=0.0035, secret=True)
     mistakes = {
         "The two half widths add like the sides of a right angle: square them, add, "
         "take the root.": sum(errors),
@@ -81,7 +81,9 @@ def paired_half_widths(widths) -> str:
         "Give points, not a fraction: times 100.": math.hypot(*errors) / 100,
     }
     what = "The half width for different images"
-    require_close(unpaired, math.hypot(*errors), what, mistakes, tolerance=0.0035)
+    require_close(
+        unpaired, math.hypot(*errors), what, mistakes, tolerance=0.0035, secret=True
+    )
     return (
         "Right. The difference is 0.7 points. On the same images its interval, ±0.5, "
         "excludes zero; with different images it would be ±0.8, and say nothing."

@@ -41,8 +41,12 @@ def _recurrence_mistakes(layers) -> tuple[dict, dict]:
         "dilation does not belong there."
     )
     both = f"Two mistakes: {late} {spread}"
+    same = (
+        "Take the padding as it is given: (k - 1) d / 2 is only the one that keeps the "
+        "size."
+    )
     sizes = dict.fromkeys((late, flat, plain, wide), 1)
-    starts = dict.fromkeys((late, flat, spread, both), 0)
+    starts = dict.fromkeys((late, flat, spread, both, same), 0)
     jump = 1
     for kernel, stride, dilation, padding in layers:
         sizes[late] += (kernel - 1) * dilation * jump * stride
@@ -52,6 +56,7 @@ def _recurrence_mistakes(layers) -> tuple[dict, dict]:
         starts[late] -= padding * jump * stride
         starts[flat] -= padding
         starts[spread] -= padding * dilation * jump
+        starts[same] -= (kernel - 1) * dilation // 2 * jump
         starts[both] -= padding * dilation * jump * stride
         jump *= stride
     return sizes, starts
@@ -67,6 +72,7 @@ def field_recurrence(recurrence) -> str:
         [(3, 1, 1, 1)],
         [(3, 1, 1, 1), (3, 1, 1, 1)],
         [(3, 1, 2, 2), (5, 1, 3, 6)],
+        [(3, 1, 1, 0), (5, 1, 2, 1)],
         [(3, 2, 1, 1), (3, 1, 1, 1)],
         [(3, 1, 1, 1), (3, 2, 2, 2), (3, 1, 1, 1)],
         [(7, 2, 1, 3), (3, 2, 1, 1), (2, 2, 1, 0), (3, 1, 4, 4)],
@@ -183,6 +189,10 @@ def taps_that_see(taps_at) -> str:
         mistakes = {
             "Rows and columns are independent: multiply, do not add.": rows + columns,
             "The tap in the middle always sees the map, too.": rows * columns - 1,
+            "The first position is 0.": (
+                sum(0 < i + step < size for step in steps)
+                * sum(0 < j + step < size for step in steps)
+            ),
             "The last position is size - 1.": edges[0] * edges[1],
             "Near the border some taps land in the padding.": 9,
             "A 3 × 3 kernel has two axes, rows and columns.": (rows, columns),

@@ -33,7 +33,9 @@ def smallest_gain(points) -> str:
         * share,
         "This is one standard error; the interval reaches t of them.": spread * share,
     }
-    require_close(points, t * spread * share, what, mistakes, tolerance=0.02)
+    require_close(
+        points, t * spread * share, what, mistakes, tolerance=0.02, secret=True
+    )
     return (
         "Right: t · s · √(1/3 + 1/3) is 1.70 points. Steps of half a point need eight "
         "times as many runs, 24 of each, though t falls to nearly two."

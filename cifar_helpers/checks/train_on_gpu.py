@@ -74,10 +74,9 @@ def training_epoch(epoch) -> str:
         "gradients still there.",
     )
     mistakes = {
-        "Nothing clears the gradients: each batch's are added to those of all batches "
-        "before. Call optimizer.zero_grad() once a batch, before backward().": (
-            _epoch(clear=False)[0]
-        )
+        "The gradients are not cleared between batches: each batch's are added to "
+        "those of all batches before. Call optimizer.zero_grad() once a batch, before "
+        "backward().": _epoch(clear=False)[0]
     }
     wanted, _ = _epoch(clear=True)
     require_close(
@@ -135,6 +134,7 @@ def accumulated_gradient(accumulate) -> str:
         found = torch.autograd.grad(total, list(reference.parameters()))
         return torch.cat([gradient.flatten() for gradient in found])
 
+    last = torch.cat([g.flatten() for g in _last_gradient(batches)])
     images, parts = sum(len(labels) for _, labels in batches), len(batches)
     mistakes = {
         "You added the parts' mean gradients: that is as many times too long as there "
@@ -144,9 +144,8 @@ def accumulated_gradient(accumulate) -> str:
         "That is the gradient of the sum over all images: divide by their number.": (
             gradient_of(lambda n: 1.0)
         ),
-        "That is the last part's gradient alone: call backward() for each part.": (
-            torch.cat([g.flatten() for g in _last_gradient(batches)])
-        ),
+        "That is the last part's gradient alone: call backward() for each part, and "
+        "clear nothing in between.": (last, last * len(batches[-1][1]) / images),
     }
     require_close(
         got,

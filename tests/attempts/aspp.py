@@ -80,6 +80,7 @@ WRONG = [
     (RATE, lambda size, share: 1, "A larger rate would do"),
     (SMALL, of_step(lambda rates, stride: math.gcd(*rates)), "stride counts"),
     (SMALL, of_step(lambda rates, stride: stride), "not the stride alone"),
+    (SMALL, of_step(lambda r, s: math.gcd(r[0], s)), "not the first alone"),
     (SMALL, of_step(lambda rates, stride: 1), "Common divisors"),
     (SMALL, lambda rates, stride: math.gcd(*rates, stride), "return three things"),
     (SMALL, lambda r, s: (math.gcd(*r, s), r, s), "divided by the step"),

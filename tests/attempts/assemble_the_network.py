@@ -20,6 +20,16 @@ def unsafe(logits):
     return logits - logits.exp().sum(dim=1, keepdim=True).log()
 
 
+def maximum_of_all(z):
+    z = z - z.max()
+    return z - z.exp().sum(dim=1, keepdim=True).log()
+
+
+def log_of_softmax(z):
+    powers = (z - z.amax(dim=1, keepdim=True)).exp()
+    return (powers / powers.sum(dim=1, keepdim=True)).log()
+
+
 def over_everything(logits):
     shifted = logits - logits.max()
     return shifted - shifted.exp().sum().log()
@@ -76,6 +86,8 @@ WRONG = [
     (checks.log_softmax, lambda z: -z.log_softmax(dim=1), "sign is turned"),
     (checks.log_softmax, unsafe, "nan or inf", "Subtract each row's maximum"),
     (checks.log_softmax, over_everything, "Every image has its own sum"),
+    (checks.log_softmax, maximum_of_all, "in one batch", "each row's own maximum"),
+    (checks.log_softmax, log_of_softmax, "in one batch", "logarithm of the sum"),
     (checks.redesign, (BASE, 10, 15), "deep_channels should be at least"),
     (
         checks.redesign,

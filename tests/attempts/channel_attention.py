@@ -23,6 +23,14 @@ def shuffled(weights, labels):
     return chosen_and_measured(*HALVES)(weights[order], labels[order])
 
 
+def most_different(weights, labels):
+    """Of one half the channel with the largest difference, whatever its sign."""
+    order = torch.randperm(len(weights), generator=torch.Generator().manual_seed(0))
+    (choose, measure), (a, b) = weights[order].chunk(2), labels[order].chunk(2)
+    chosen = (choose[a == 1].mean(0) - choose[a == 0].mean(0)).abs().argmax()
+    return measure[b == 1, chosen].mean() - measure[b == 0, chosen].mean()
+
+
 def without_sign(weights, labels):
     return chosen_and_measured()(weights, labels).abs()
 
@@ -59,12 +67,13 @@ WRONG = [
     (HAND, (0.8808, 0.2689), "biases are missing"),
     (HAND, (0.9991, 0.0474), "take its mean"),
     (HAND, (0.9526, 0.2689), "maximum"),
-    (HAND, (0.6, 0.5), "should be 0.731", "means are 3 and 1"),
+    (HAND, (0.6, 0.5), "0.6 is not right", "means are 3 and 1"),
     (HAND, (0.731, 0.5, 0.2), "Give two numbers"),
     (FAIR, chosen_and_measured(EVERY, EVERY), "still measure on the images"),
     (FAIR, chosen_and_measured(slice(0, 120), slice(0, 120)), "choose on one half"),
     (FAIR, chosen_and_measured(*HALVES), "Shuffle the images"),
     (FAIR, without_sign, "with its sign"),
+    (FAIR, most_different, "group 1 minus group 0"),
     (FAIR, mean_difference, "differs by 2"),
     (FAIR, first_channel, "differs by 2"),
     (FAIR, chosen_and_measured(sign=-1), "group 1 minus group 0"),

@@ -77,7 +77,8 @@ WRONG = [
     (LAYERS, (13, 11_664, 2_327_040), "on both sides"),
     (LAYERS, (12, 11_664, 2_327_040), "place at the start"),
     (LAYERS, (16, 11_664, 2_327_040), "loses a pixel on each side"),
-    (LAYERS, (15, 11_664, 2_327_040), "loses its border"),
+    (LAYERS, (15, 11_664, 2_327_040), "each side, two in all"),
+    (LAYERS, (0, 0, 0), "The side: 0 is not right"),
     (LAYERS, (14, 11_520, 2_327_040), "normalizations are missing"),
     (LAYERS, (14, 11_592, 2_327_040), "two parameters for each channel"),
     (LAYERS, (14, 11_736, 2_327_040), "have no bias"),
@@ -112,4 +113,5 @@ WRONG = [
     (FOLD, folded(scaled=False), "must be scaled like the weights"),
     (FOLD, folded(beta=False), "forgot beta"),
     (FOLD, lambda conv, norm: conv.weight[:3], "Return two tensors"),
+    (FOLD, lambda conv, norm: conv, "not a module, Conv2d"),
 ]

@@ -53,6 +53,7 @@ RIGHT = [
 ]
 WRONG = [
     (PADDING, lambda k: ((k - 2) // 2, 0), "odd kernel"),
+    (PADDING, lambda k: ((k - 1) // 2, 1), "even kernel output_padding makes"),
     (PADDING, lambda k: (k // 2, 0), "5 pixels become 8"),
     (PADDING, lambda k: (0, 2 - k), "from 0 on, not (0, -1)"),
     (PADDING, lambda k: ((k - 1) // 2, 2), "smaller than the stride"),

@@ -60,6 +60,13 @@ def folded(scale=None, shift=None, twice=False):
     return attempt
 
 
+def in_place(weight, norm):
+    with torch.no_grad():
+        norm.weight /= (norm.running_var + norm.eps).sqrt()
+        norm.bias -= norm.weight * norm.running_mean
+        return weight * norm.weight[:, None, None], weight[:, :, 0, 0] @ norm.bias
+
+
 def measured(*accuracies):
     names = ("initial.conv", "dilated_far.merge.0")
     names += ("deconvolution.down.0", "deconvolution.refine.0")
@@ -74,9 +81,16 @@ RIGHT = [
     (NEAREST, factorized(0.0, 1.0)),
     (NEAREST, factorized(0.5, 0.5)),
     (FOLD, folded()),
+    (FOLD, in_place),
     (LAYERS, measured(13.5, 50.8, 70.0, 30.0)),
 ]
 WRONG = [
+    (
+        FOLD,
+        folded(lambda norm: norm.weight / norm.running_var.sqrt()),
+        "forgot the eps",
+    ),
+    (WIDTH, lambda b: round(((121 + 4 * b) ** 0.5 - 11) / 2), "One channel less"),
     (WIDTH, count_up(lambda c: c * c + 9 * c), "normalization is missing"),
     (WIDTH, count_up(lambda c: c * c + 2 * c), "left out the depthwise half"),
     (WIDTH, count_up(lambda c: 9 * c * c + 2 * c), "how wide a standard layer"),

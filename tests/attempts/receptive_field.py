@@ -33,6 +33,11 @@ def spread_padding(layers):
     return size, jump, recurrence()(dilated)[2]
 
 
+def of_same_size(layers):
+    """As if every padding kept the size."""
+    return recurrence()([(k, s, d, (k - 1) * d // 2) for k, s, d, _ in layers])
+
+
 def traced_stack(blocks=(2, 2, 3)):
     """(size, jump) of convolutions in blocks, a 2 x 2 pooling between them, traced."""
     layers = []
@@ -94,6 +99,7 @@ WRONG = [
     (FIELD, recurrence(shift=lambda p, j: p * j), "start", "subtract"),
     (FIELD, recurrence(shift=lambda p, j: -p), "start", "jump is missing"),
     (FIELD, spread_padding, "start", "whatever the dilation"),
+    (FIELD, of_same_size, "start", "Take the padding as it is given"),
     (FIELD, lambda layers: 3, "three whole numbers, (size, jump, start), not 3"),
     (FIELD, last_stride, "jump", "product of all strides"),
     (STACK, (15, 4), "as if nothing were pooled"),
@@ -125,5 +131,6 @@ WRONG = [
     (TAPS, lambda *a: taps_at(*a) - 1, "middle"),
     (TAPS, lambda size, *rest: taps_at(size + 1, *rest), "size - 1"),
     (TAPS, lambda *a: on_axis(*a[:3]), "rows and columns"),
+    (TAPS, lambda size, d, i, j: taps_at(size - 1, d, i - 1, j - 1), "position is 0"),
     (TAPS, lambda *a: -1, "A tap is live if"),
 ]

@@ -72,6 +72,12 @@ def last_part(model, batches):
     F.nll_loss(model(batches[-1][0]), batches[-1][1]).backward()
 
 
+def cleared_in_between(model, batches):
+    for inputs, labels in batches:
+        model.zero_grad()
+        F.nll_loss(model(inputs), labels).backward()
+
+
 def weights_only(model, batches):
     last_part(model, batches)
     model[0].bias.grad = None
@@ -102,6 +108,7 @@ WRONG = [
     (PARTS, parts(lambda n, images, count: 1), "divide by their number"),
     (PARTS, parts(lambda n, images, count: 1 / images, 0.1), "have moved"),
     (PARTS, last_part, "last part's gradient alone"),
+    (PARTS, cleared_in_between, "clear nothing in between"),
     (PARTS, weights_only, "Every parameter must get"),
     (SCALES, (1000, 65536), "powers of two"),
     (SCALES, (512, 65536), "bring 1e-7 up to"),

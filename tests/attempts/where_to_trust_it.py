@@ -22,6 +22,24 @@ def by_hand(confidence, correct, bins):
     return 100 * sum(part.sum().abs() for part in parts) / len(confidence)
 
 
+def from_the_top(confidence, correct, bins):
+    order = confidence.argsort(descending=True)
+    parts = (correct - confidence)[order].tensor_split(bins)
+    return 100 * sum(part.sum().abs() for part in parts) / len(confidence)
+
+
+def by_slices(confidence, correct, bins):
+    gaps, n = (correct - confidence)[confidence.argsort()], len(confidence)
+    parts = [gaps[i * n // bins : (i + 1) * n // bins] for i in range(bins)]
+    return 100 * sum(part.sum().abs() for part in parts) / n
+
+
+def in_a_loop(table, labels):
+    pairs = list(zip(table, labels, strict=True))
+    sure = [row.max().exp() for row, _ in pairs]
+    return sure, [row.argmax() == label for row, label in pairs]
+
+
 def equal_width(confidence, correct, bins):
     found = calibration.calibration(Claims(confidence, correct), bins)
     return found.expected_calibration_error_percent
@@ -50,6 +68,9 @@ RISING = [0.7, 0.8, 0.95, 1.1, 1.2, 1.3]
 RIGHT = [
     (ADAPTIVE, by_the_package),
     (ADAPTIVE, by_hand),
+    (ADAPTIVE, from_the_top),
+    (ADAPTIVE, by_slices),
+    (CLAIMS, in_a_loop),
     (CLAIMS, both),
     (CLAIMS, lambda t, y: (t.softmax(1).max(1)[0].numpy(), (t.argmax(1) == y).int())),
     (WITHOUT, (LOW, HIGH)),
@@ -60,6 +81,7 @@ RIGHT = [
 ]
 WRONG = [
     (ADAPTIVE, equal_width, "equal width"),
+    (ADAPTIVE, lambda c, r, b: torch.tensor(torch.nan), "a number, yours is nan"),
     (ADAPTIVE, unsorted, "before sorting"),
     (ADAPTIVE, unweighted, "not all of one size"),
     (ADAPTIVE, lambda c, r, b: by_hand(c, r, b) / 100, "give percent"),
