@@ -19,7 +19,7 @@ from cifar_helpers.data import load_cifar10
 from cifar_helpers.ladder import LADDER, runs_to_target
 from cifar_helpers.model import CIFAR10Net, count_multiply_adds, count_parameters
 from cifar_helpers.optimizers import make_optimizer
-from cifar_helpers.pretrained import load_card
+from cifar_helpers.pretrained import load_card, read_history
 from cifar_helpers.recipes import PRESETS
 from tests.benchmarks import faster, gated, laptop, stepwise
 from tests.benchmarks import training as benchmark
@@ -212,6 +212,17 @@ def test_threads_of_a_finished_run_are_those_beside_its_hardware(tmp_path):
     assert card["hardware"] == "AMD EPYC, 1 thread, bfloat16" and card["cores"] == 2
     path = str(runtime.WEIGHTS / "champion.json")
     assert stepwise.row_of_card(path)["threads"] == "1"
+
+
+def test_a_run_that_was_put_aside_is_in_the_file_as_its_card_says():
+    path = runtime.RESULTS / "runs" / "champion-160.json"
+    rows = read_rows(runtime.RESULTS / "champion.csv")
+    (row,) = (row for row in rows if row["run"] == path.stem)
+    expected = stepwise.row_of_card(str(path))
+    assert row == {name: str(value or "") for name, value in expected.items()}
+    options = row["command"].partition("--preset champion ")[2]
+    assert options == "--epochs 160 --mixup-alpha 0.2 --clean-fraction 0.1"
+    assert len(read_history(path.with_suffix(".csv"))) == int(row["epochs"]) == 160
 
 
 def test_command_of_a_run_with_held_out_images_says_how_many(tmp_path):

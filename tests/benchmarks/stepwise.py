@@ -181,7 +181,7 @@ def row_of(name, network: NetConfig, recipe: Recipe, images: int) -> dict:
 
 
 def row_of_card(path: str) -> dict:
-    """The row of a finished run, from the card beside its weights."""
+    """The row of a finished run, from its card: of a preset, or "preset-more"."""
     card = json.loads(Path(path).read_text())
     network, recipe = NetConfig(**card["config"]), Recipe(**card["recipe"])
     row = row_of(card["name"], network, recipe, card["training_images"])
@@ -193,11 +193,12 @@ def row_of_card(path: str) -> dict:
     row |= {"seconds": card["train_seconds"], "threads": threads and threads[1]}
     history = read_history(Path(path).with_suffix(".csv"))
     row["train_accuracy_percent"] = round(history[-1]["train_accuracy_percent"], 2)
-    changes = differences(recipe, PRESETS[card["name"]][1])
+    preset = card["name"].partition("-")[0]
+    changes = differences(recipe, PRESETS[preset][1])
     options = [option(name, value) for name, value in changes.items()]
     if row["test_accuracy_percent"] is None:  # some of the 50,000 judged instead
         options.append(f"--validation {50_000 - card['training_images']}")
-    command = f"python -m cifar_helpers.training --preset {card['name']}"
+    command = f"python -m cifar_helpers.training --preset {preset}"
     return row | {"command": " ".join([command, *options])}
 
 
