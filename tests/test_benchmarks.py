@@ -219,7 +219,8 @@ def test_a_run_that_was_put_aside_is_in_the_file_as_its_card_says():
     rows = read_rows(runtime.RESULTS / "champion.csv")
     (row,) = (row for row in rows if row["run"] == path.stem)
     expected = stepwise.row_of_card(str(path))
-    assert row == {name: str(value or "") for name, value in expected.items()}
+    texts = {k: "" if v is None else str(v) for k, v in expected.items()}
+    assert row == texts
     options = row["command"].partition("--preset champion ")[2]
     assert options == "--epochs 160 --mixup-alpha 0.2 --clean-fraction 0.1"
     assert len(read_history(path.with_suffix(".csv"))) == int(row["epochs"]) == 160
