@@ -106,9 +106,8 @@ def fit_effects(
         )
     if not np.isfinite(values).all():
         raise ValueError("every run needs a finite value")
-    highest = min(max(LEAST_FREEDOM), len(names))
     tried = LEAST_FREEDOM if order is None else {order: 1}
-    for size in sorted((size for size in tried if size <= highest), reverse=True):
+    for size in sorted(tried, reverse=True):
         factors, design = _columns(names, 2 * on - 1, size)
         if blocks is not None:
             design = np.concatenate([design, _shifts(blocks)], axis=1)

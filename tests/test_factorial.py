@@ -1,7 +1,7 @@
 """Effects agree with means of halves, with SciPy, and with what was put in."""
 
 import math
-from itertools import product
+from itertools import combinations, product
 
 import numpy as np
 import pytest
@@ -76,6 +76,39 @@ def test_effects_where_all_others_are_on():
     assert shifted.difference([1, 0, 0, 1], [0, 1, 0, 1])[0] == pytest.approx(by_hand)
     alone = fit_effects(NAMES, ON, values, order=1)
     assert alone.where_all_on == alone.effects
+
+
+def test_what_three_switches_do_together_counts_where_all_others_are_on():
+    """Against cells by hand, and 0/1 coding with columns of three; 64 runs suffice."""
+    on = np.array(list(product((0, 1), repeat=6)))
+    rng, names = np.random.default_rng(5), "abcdef"
+    together = on[:, 1] * on[:, 2] * on[:, 4]
+    values = 70 + 3 * on[:, 0] - 2 * together + rng.normal(0, 0.5, 64)
+    fit = fit_effects(names, on, values)
+    assert fit.freedom == 64 - 1 - 6 - 15 - 20
+    cell = {
+        key: values[(on[:, [1, 2, 4]] == key).all(axis=1)].mean()
+        for key in product((0, 1), repeat=3)
+    }
+    pair = [
+        cell[1, 1, e] - cell[0, 1, e] - cell[1, 0, e] + cell[0, 0, e] for e in (0, 1)
+    ]
+    assert fit.of("b", "c", "e").points == pytest.approx(pair[1] - pair[0])
+    assert fit.with_factors(3)[0] is fit.of("e", "b", "c")
+    off = 1 - on  # all others at 0 are on
+    columns = [c for size in (1, 2, 3) for c in combinations(range(6), size)]
+    design = [np.ones(64), *(off[:, list(c)].prod(axis=1) for c in columns)]
+    design = np.stack(design, axis=1)
+    coefficients, (squares,), *_ = np.linalg.lstsq(design, values, rcond=None)
+    errors = np.sqrt(squares / 22 * np.diag(np.linalg.inv(design.T @ design)))
+    for i, effect in enumerate(fit.where_all_on):
+        assert effect.points == pytest.approx(-coefficients[1 + i])
+        half = stats.t.ppf(0.975, 22) * errors[1 + i]
+        assert effect.half_width == pytest.approx(half)
+        without = [int(name != names[i]) for name in names]
+        assert fit.difference([1] * 6, without) == pytest.approx((effect.points, half))
+    twice = fit_effects(["a"], [[0], [1]] * 3, [1.0, 3, 2, 4, 1, 4], order=2)
+    assert [effect.factors for effect in twice.effects] == [("a",)]
 
 
 def test_one_switch_is_the_t_test_of_two_samples():

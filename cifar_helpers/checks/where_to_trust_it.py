@@ -31,28 +31,26 @@ def adaptive_error(expected_error) -> str:
         confidence = torch.rand(images, generator=draw).double() ** 0.3
         confidence = confidence[torch.randperm(images, generator=draw)]
         correct = (torch.rand(images, generator=draw) < confidence).double()
-        order = np.argsort(confidence.numpy())
-        parts = np.array_split(order, bins)
-        gaps = [float((correct - confidence)[part].mean()) for part in parts]
-        sizes = np.array([len(part) for part in parts])
-        wanted = 100 * float((sizes * np.abs(gaps)).sum() / images)
+        gaps = (correct - confidence).numpy()
+        in_order = gaps[np.argsort(confidence.numpy())]
+        cuts = _cuts(images, bins)  # where the larger parts lie is free
+        rights = [_error_of(in_order, cut) for cut in cuts]
+        wanted = rights[0]
+        means = [part.mean() for part in np.split(in_order, cuts[0])]
         width = torch.bucketize(confidence, torch.linspace(0, 1, bins + 1)[1:-1])
         equal = torch.bincount(width, correct - confidence, minlength=bins).abs().sum()
-        unsorted = [
-            abs(float(part.sum())) for part in (correct - confidence).tensor_split(bins)
-        ]
         mistakes = {
             "Those are bins of equal width: sort by confidence, then cut into parts of "
             "equal size.": 100 * float(equal) / images,
             "You cut before sorting: each bin should hold images of about the same "
-            "confidence.": 100 * sum(unsorted) / images,
+            "confidence.": _error_of(gaps, cuts[0]),
             "Gaps of opposite sign cancel: take each bin's absolute gap.": (
-                100 * float((correct - confidence).mean()),
-                100 * abs(float((correct - confidence).mean())),
+                100 * float(gaps.mean()),
+                100 * abs(float(gaps.mean())),
             ),
             "That is a fraction: give percent.": wanted / 100,
             "A bin counts by its images, and these parts are not all of one size.": (
-                100 * float(np.abs(gaps).mean())
+                100 * float(np.abs(means).mean())
             ),
         }
         if images % bins == 0:  # then all parts are of one size
@@ -61,9 +59,7 @@ def adaptive_error(expected_error) -> str:
         otherwise = "Sort, cut into `bins` parts, then weigh each gap by its images."
         got = expected_error(confidence.clone(), correct.clone(), bins)
         number = as_number(got, what)
-        cuts = _cuts(images, bins)  # where the larger parts lie is free
-        errors = [_error_of((correct - confidence)[order], cut) for cut in cuts]
-        if not any(abs(number - error) < 1e-4 for error in errors):
+        if not any(abs(number - right) < 1e-4 for right in rights):
             require_close(got, wanted, what, mistakes, otherwise)
     return (
         "Right. No bin is empty now, and none holds most of the images: where a "
@@ -72,7 +68,9 @@ def adaptive_error(expected_error) -> str:
 
 
 def _cuts(images: int, bins: int) -> list:
-    """Ends of `bins` parts whose sizes differ by at most one, the larger anywhere."""
+    """Ends of `bins` parts that differ by at most one in size: the larger ones first,
+    then in every other order.
+    """
     size, larger = divmod(images, bins)
     found = []
     for chosen in itertools.combinations(range(bins), larger):
@@ -81,8 +79,9 @@ def _cuts(images: int, bins: int) -> list:
     return found
 
 
-def _error_of(gaps, cut) -> float:
-    return 100 * sum(abs(p.sum()) for p in np.split(gaps.numpy(), cut)) / len(gaps)
+def _error_of(gaps: np.ndarray, cut) -> float:
+    """The calibration error in percent, from each image's gap and the parts' ends."""
+    return float(100 * sum(abs(p.sum()) for p in np.split(gaps, cut)) / len(gaps))
 
 
 def _is_true_or_false(thing) -> bool:

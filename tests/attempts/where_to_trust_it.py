@@ -16,14 +16,8 @@ def by_the_package(confidence, correct, bins):
     return found.expected_calibration_error_percent
 
 
-def by_hand(confidence, correct, bins):
-    order = confidence.argsort()
-    parts = (correct - confidence)[order].tensor_split(bins)
-    return 100 * sum(part.sum().abs() for part in parts) / len(confidence)
-
-
-def from_the_top(confidence, correct, bins):
-    order = confidence.argsort(descending=True)
+def by_hand(confidence, correct, bins, from_the_top=False):
+    order = confidence.argsort(descending=from_the_top)
     parts = (correct - confidence)[order].tensor_split(bins)
     return 100 * sum(part.sum().abs() for part in parts) / len(confidence)
 
@@ -68,7 +62,7 @@ RISING = [0.7, 0.8, 0.95, 1.1, 1.2, 1.3]
 RIGHT = [
     (ADAPTIVE, by_the_package),
     (ADAPTIVE, by_hand),
-    (ADAPTIVE, from_the_top),
+    (ADAPTIVE, lambda c, r, b: by_hand(c, r, b, from_the_top=True)),
     (ADAPTIVE, by_slices),
     (CLAIMS, in_a_loop),
     (CLAIMS, both),
