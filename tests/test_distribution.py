@@ -19,6 +19,7 @@ TEXT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 PROJECT = tomllib.loads(TEXT)["project"]
 NEEDS = {need.name: need for need in map(Requirement, PROJECT["dependencies"])}
 CONDA = ROOT / "environment.yml"
+CACHES = {"__pycache__", ".ipynb_checkpoints"}
 UV = [sys.executable, "-m", "uv", "--offline", "--no-config", "--quiet"]
 
 
@@ -48,6 +49,17 @@ def unpacked(tmp_path_factory):
     shutil.unpack_archive(sdist, folder / "unpacked")
     (inside,) = (folder / "unpacked").iterdir()
     return set(files.strip("\0").split("\0")), inside
+
+
+def test_git_passes_over_nothing_but_caches():
+    """What a fresh clone would lack: results that `.gitignore` happens to name."""
+    if shutil.which("git") is None or not (ROOT / ".git").exists():
+        pytest.skip("not a git repository: nothing says which files belong to it")
+    listed = ["git", "ls-files", "-z", "--others", "--ignored", "--exclude-standard"]
+    command = [*listed, "--", "cifar_helpers", "tests"]
+    names = subprocess.check_output(command, cwd=ROOT, text=True).strip("\0")
+    ours = [name for name in names.split("\0") if not CACHES & set(Path(name).parts)]
+    assert not list(filter(None, ours))
 
 
 @pytest.mark.slow
