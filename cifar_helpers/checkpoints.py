@@ -152,7 +152,7 @@ def _open(lock: Path):
     """The lock's file, open and locked; errors as in `locked`."""
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
-        file = open(lock, "w")  # noqa: SIM115 (the caller closes it)
+        file = open(lock, "w", encoding="utf-8")  # noqa: SIM115 (the caller closes it)
     except OSError as error:
         raise CheckpointNotSaved(
             f"nothing can be written to {lock.parent} ({error.strerror or error}): "

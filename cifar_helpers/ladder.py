@@ -37,7 +37,7 @@ def runs_to_target(path: Path) -> list[dict]:
     """
     if not path.exists():
         return []
-    with open(path, newline="") as file:
+    with open(path, encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     rows = [row for row in rows if row["hardware"] == rows[0]["hardware"]]
     rows.sort(key=lambda r: (r["measured"] == "training", r["seconds_to_86_48"] != ""))

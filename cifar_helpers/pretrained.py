@@ -67,9 +67,10 @@ def save_run(folder, name: str, model: CIFAR10Net, history: list[dict], card: di
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
     }
     (folder / f"{name}.safetensors").write_bytes(weights)
-    (folder / f"{name}.json").write_text(json.dumps(card, indent=2) + "\n")
+    text = json.dumps(card, indent=2) + "\n"
+    (folder / f"{name}.json").write_text(text, encoding="utf-8")
     columns = dict.fromkeys(chain(*reversed(history)))  # those of the last row first
-    with open(folder / f"{name}.csv", "w", newline="") as file:
+    with open(folder / f"{name}.csv", "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(history)
@@ -78,7 +79,7 @@ def save_run(folder, name: str, model: CIFAR10Net, history: list[dict], card: di
 
 def read_history(path: str | Path) -> list[dict]:
     """The rows of a history file, with numbers as numbers; empty cells are left out."""
-    with open(path, newline="") as file:
+    with open(path, encoding="utf-8", newline="") as file:
         return [
             {
                 key: int(value) if key == "epoch" else float(value)
@@ -127,7 +128,8 @@ def load_card(name: str) -> dict:
     if name not in shipped:
         raise ValueError(f"there are no weights named {name!r}; shipped are {shipped}")
     try:
-        return json.loads((runtime.WEIGHTS / f"{name}.json").read_text())
+        text = (runtime.WEIGHTS / f"{name}.json").read_text(encoding="utf-8")
+        return json.loads(text)
     except ValueError as error:
         raise WeightsDamaged(f"{name}.json is not readable: {error}") from error
 

@@ -168,7 +168,7 @@ def describe_machine(device: torch.device | str = "cpu") -> dict:
 
 def _cpu_name() -> str:
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         return next(
             line.split(":")[1].strip() for line in lines if "model name" in line
         )

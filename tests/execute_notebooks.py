@@ -62,7 +62,7 @@ def execute(
 def peak_memory_gb(process: int) -> float | None:
     """The most memory that a process has held; None where the system does not tell."""
     try:
-        status = Path(f"/proc/{process}/status").read_text()
+        status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
         return round(int(re.search(r"VmHWM:\s+(\d+) kB", status).group(1)) / 1e6, 2)
     except (OSError, AttributeError):
         return None
@@ -139,7 +139,7 @@ def note_run(notebook: str, seconds: float, memory_gb: float | None) -> None:
     """Put a notebook's run into the results file, in place of an older one."""
     rows = {}
     if TIMES.exists():
-        with open(TIMES, newline="") as file:
+        with open(TIMES, encoding="utf-8", newline="") as file:
             rows = {row["notebook"]: row for row in csv.DictReader(file)}
     machine = runtime.describe_machine()
     rows[notebook] = {
@@ -151,7 +151,7 @@ def note_run(notebook: str, seconds: float, memory_gb: float | None) -> None:
         "command": f"python -m tests.execute_notebooks {notebook[:2]}",
     }
     TIMES.parent.mkdir(exist_ok=True)
-    with open(TIMES, "w", newline="") as file:
+    with open(TIMES, "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, rows[notebook].keys(), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows[name] for name in sorted(rows))

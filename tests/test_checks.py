@@ -347,5 +347,5 @@ def test_four_dilations_reach_at_most_81_places():
 
 def test_checks_need_neither_plots_nor_notebook():
     for module in MODULES:
-        source = Path(module.__file__).read_text()
+        source = Path(module.__file__).read_text(encoding="utf-8")
         assert not re.search(r"^\s*(from|import)\b.*\b(plots|notebook)\b", source, re.M)

@@ -92,7 +92,9 @@ def test_a_wheel_made_of_it_is_whole_and_its_tests_run(unpacked, tmp_path):
 def test_conda_installs_what_pyproject_states(tmp_path):
     """Its pip part, installed by uv here, asks for nothing that is not there."""
     conda = yaml.safe_load(CONDA.read_text(encoding="utf-8"))
-    assert f"conda activate {conda['name']}" in (ROOT / "README.md").read_text()
+    assert f"conda activate {conda['name']}" in (ROOT / "README.md").read_text(
+        encoding="utf-8"
+    )
     *plain, part = conda["dependencies"]
     python = Requirement(plain[0].replace("=", "=="))
     (version,) = (spec.version for spec in python.specifier)
@@ -122,4 +124,6 @@ def test_the_oldest_python_is_stated_alike():
     assert PROJECT["requires-python"] == f">={LOWEST_PYTHON}"
     oldest = tuple(int(part) for part in LOWEST_PYTHON.split("."))
     assert f"OLDEST = {oldest}" in (ROOT / "start.py").read_text(encoding="utf-8")
-    assert f"Python {LOWEST_PYTHON} or newer" in (ROOT / "README.md").read_text()
+    assert f"Python {LOWEST_PYTHON} or newer" in (ROOT / "README.md").read_text(
+        encoding="utf-8"
+    )

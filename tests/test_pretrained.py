@@ -48,7 +48,7 @@ def test_history_survives_a_file(tmp_path):
     model = CIFAR10Net(NetConfig(**NARROW))
     card = save_run(tmp_path, "run", model, history, {"note": "x"})
     assert read_history(tmp_path / "run.csv") == history
-    with open(tmp_path / "run.csv", newline="") as file:
+    with open(tmp_path / "run.csv", encoding="utf-8", newline="") as file:
         assert next(csv.reader(file)) == ["epoch", "seconds", "train_loss"]
     assert json.loads((tmp_path / "run.json").read_text()) == card
     assert sorted(p.name for p in tmp_path.iterdir()) == [

@@ -113,7 +113,7 @@ def prepare(work: Path, options: dict, seconds: float) -> None:
 def this_machine() -> list[str]:
     """Its name, and what Linux calls this start of it."""
     boot = Path("/proc/sys/kernel/random/boot_id")
-    return [platform.node(), boot.read_text() if boot.exists() else ""]
+    return [platform.node(), boot.read_text(encoding="utf-8") if boot.exists() else ""]
 
 
 def another_prepared(marker: Path, seconds: float) -> bool:
@@ -146,7 +146,7 @@ def take_up(archive: Path, work: Path) -> None:
     with tarfile.open(archive) as tar:
         safe = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
         tar.extractall(work, **safe)  # Python 3.11.4 and later know filters
-    with open(work / "measured.jsonl", "a") as file:
+    with open(work / "measured.jsonl", "a", encoding="utf-8") as file:
         file.write(own.get("measured.jsonl", ""))
     if "prepared.json" in own:
         (work / "prepared.json").write_text(own["prepared.json"])

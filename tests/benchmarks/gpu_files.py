@@ -34,7 +34,7 @@ def log(work: Path, line: str) -> None:
     """Print a line with the time of day, and keep it."""
     line = f"{time.strftime('%H:%M:%S')} {line}"
     print(line, flush=True)
-    with open(work / "log.txt", "a") as file:
+    with open(work / "log.txt", "a", encoding="utf-8") as file:
         file.write(line + "\n")
 
 
@@ -91,7 +91,7 @@ def write_speed(work: Path) -> None:
     """All measurements as a table; a form that failed has no speed."""
     path = work / "measured.jsonl"
     lines = path.read_text().splitlines() if path.exists() else []
-    with open(work / "speed.csv", "w", newline="") as file:
+    with open(work / "speed.csv", "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, SPEED, lineterminator="\n", extrasaction="ignore")
         writer.writeheader()
         for row in map(json.loads, lines):

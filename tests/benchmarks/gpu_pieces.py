@@ -106,7 +106,7 @@ def key(row: dict) -> str:
 
 
 def add_measurement(path: Path, row: dict) -> None:
-    with open(path, "a") as file:
+    with open(path, "a", encoding="utf-8") as file:
         file.write(json.dumps(row) + "\n")
 
 

@@ -17,7 +17,7 @@ def read_rows(path: Path) -> list[dict]:
     """What was measured before."""
     if not path.exists():
         return []
-    with open(path, newline="") as file:
+    with open(path, encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -27,7 +27,7 @@ def add_row(path: Path, row: dict, columns: tuple[str, ...]) -> None:
     old = read_rows(path)
     if old and tuple(old[0]) != columns:
         raise ValueError(f"{path} has the columns {tuple(old[0])}: move it away")
-    with open(path, "a", newline="") as file:
+    with open(path, "a", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         if file.tell() == 0:
             writer.writeheader()
@@ -38,7 +38,7 @@ def replace_rows(path: Path, rows: list[dict], columns: tuple[str, ...]) -> None
     """Write the whole file anew, beside its final name, and move it into place."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
-    with open(part, "w", newline="") as file:
+    with open(part, "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)

@@ -182,7 +182,7 @@ def row_of(name, network: NetConfig, recipe: Recipe, images: int) -> dict:
 
 def row_of_card(path: str) -> dict:
     """The row of a finished run, from its card: of a preset, or "preset-more"."""
-    card = json.loads(Path(path).read_text())
+    card = json.loads(Path(path).read_text(encoding="utf-8"))
     network, recipe = NetConfig(**card["config"]), Recipe(**card["recipe"])
     row = row_of(card["name"], network, recipe, card["training_images"])
     same = ("parameters", "multiply_adds", "hardware", "torch")

@@ -381,7 +381,7 @@ def write_rows(rows: list[dict], path: Path, constants: dict) -> None:
     rows = [row | constants for row in rows]
     columns = list(dict.fromkeys(name for row in rows for name in row))
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w", newline="") as file:
+    with open(path, "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         for row in rows:
