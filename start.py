@@ -21,6 +21,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ENVIRONMENT = HERE / ".venv"
+PROJECT = HERE / "pyproject.toml"
 TOOLS = HERE / ".tools"
 OLDEST = (3, 11)
 OLDEST_UV = (0, 7)  # knows --torch-backend
@@ -103,15 +104,21 @@ def python_inside() -> Path | None:
 
 
 def is_complete(testing: bool) -> bool:
-    """Whether the environment has the package, and what pyproject.toml asks for now."""
+    """Whether the environment has this folder's package, and what that asks for now."""
     question = f"""
+import json
+import os
 import sys
 import tomllib
-from importlib.metadata import version
+from importlib.metadata import distribution, version
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 from packaging.requirements import Requirement
-with open("pyproject.toml", "rb") as file:
+with open({str(PROJECT)!r}, "rb") as file:
     project = tomllib.load(file)["project"]
-version(project["name"])
+source = json.loads(distribution(project["name"]).read_text("direct_url.json"))
+if not os.path.samefile(url2pathname(urlsplit(source["url"]).path), "."):
+    sys.exit(1)  # the folder was moved, or copied
 lines = project["dependencies"]
 if {testing}:
     lines += project["optional-dependencies"]["dev"]
@@ -120,7 +127,7 @@ for need in map(Requirement, lines):
         if version(need.name) not in need.specifier:
             sys.exit(1)
 """
-    command = [str(python_inside()), "-c", question]
+    command = [str(python_inside()), "-P", "-c", question]  # not what lies here
     return subprocess.run(command, cwd=HERE, capture_output=True).returncode == 0
 
 

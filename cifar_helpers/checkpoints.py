@@ -57,15 +57,27 @@ def save(path: Path, state: dict) -> None:
             file.flush()
             os.fsync(file.fileno())
         if path.exists():
-            os.replace(path, previous(path))
-        os.replace(part, path)
+            _replace(path, previous(path))
+        _replace(part, path)
     except OSError as error:
         part.unlink(missing_ok=True)
+        if not path.exists() and previous(path).exists():
+            os.replace(previous(path), path)
         raise CheckpointNotSaved(
             f"the checkpoint {path} could not be saved ({error.strerror or error}): "
             f"make {len(content) / 1e6:.0f} MB of room there, or name another folder; "
             "the last checkpoint is as it was"
         ) from error
+
+
+def _replace(source: Path, target: Path, pauses=(0.1, 0.3, 1.0)) -> None:
+    """`os.replace`, again if another program has the file open, as on Windows."""
+    for seconds in pauses:
+        try:
+            return os.replace(source, target)
+        except PermissionError:
+            time.sleep(seconds)
+    os.replace(source, target)
 
 
 def load(path: Path) -> dict | None:

@@ -91,11 +91,13 @@ NAMES = {  # as a figure or a table calls them
 def corrupted(images: Tensor, name: str, severity: int, seed: int = 0) -> Tensor:
     """The images under the corruption `name` (of `NAMES`) at `severity` 1 to 5.
 
-    `seed` is that of the noise: the same call gives the same images.
+    `seed` is that of the noise: the same call gives the same images. Raises ValueError
+    for another name or severity, and as the corruption itself does.
     """
     if name not in NAMES:
         raise ValueError(f"corruption must be one of {list(NAMES)}, got {name!r}")
-    if severity not in range(1, 6) or isinstance(severity, float):
+    whole = isinstance(severity, (int, np.integer)) and not isinstance(severity, bool)
+    if not whole or not 1 <= severity <= 5:
         raise ValueError(f"severity must be a whole number 1 to 5, got {severity!r}")
     corruption = NAMES[name]
     strength = SEVERITIES[corruption][severity - 1]

@@ -100,10 +100,20 @@ def patch_masks(height: int, width: int, patch: int, stride: int) -> Tensor:
 def covered(images: Tensor, masks: Tensor) -> Tensor:
     """The images, grey where the masks are True; grey is the data's mean colour.
 
-    uint8 (N, 3, H, W) and bool (N, H, W), or one of the two a single one for all.
+    uint8 (N, 3, H, W) and bool (N, H, W), or one of the two a single one for all; on
+    the CPU. Raises TypeError for other dtypes, ValueError for shapes that do not fit.
     """
+    if images.dtype != torch.uint8 or masks.dtype != torch.bool:
+        raise TypeError(
+            f"need uint8 images and bool masks, got {images.dtype} and {masks.dtype}"
+        )
+    same_size = images.shape[-3:] == (3, *masks.shape[-2:])
+    if not same_size or len({*images.shape[:-3], *masks.shape[:-2]} - {1}) > 1:
+        raise ValueError(
+            f"masks {tuple(masks.shape)} do not fit images {tuple(images.shape)}"
+        )
     grey = (255 * torch.tensor(MEAN)).round().to(torch.uint8)[:, None, None]
-    return torch.where(masks[..., None, :, :], grey, images.cpu())
+    return torch.where(masks.cpu()[..., None, :, :], grey, images.cpu())
 
 
 def occlusion_map(

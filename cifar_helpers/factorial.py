@@ -57,7 +57,8 @@ class Fit:
     spread: float  # standard deviation of a run around the fit
     freedom: int  # degrees of freedom of that spread
     names: tuple[str, ...]  # of the switches
-    coefficients: np.ndarray  # (columns,)
+    columns: tuple[tuple[str, ...], ...]  # the switches that each one multiplies
+    coefficients: np.ndarray  # (columns,), and those of the blocks
     covariance: np.ndarray  # (columns, columns), of the coefficients
 
     def of(self, *factors: str) -> Effect:
@@ -66,6 +67,22 @@ class Fit:
             if set(effect.factors) == set(factors):
                 return effect
         raise KeyError(f"{' × '.join(factors)} is not among the fitted effects")
+
+    def where(self, factor: str, **state: int) -> tuple[float, float]:
+        """What a switch buys where some of the others stand so: points, half of 95 %.
+
+        `state` says with 1 or 0 of other switches whether they are on, such as
+        `aspp=0`; over the rest it is a mean. Exact for means of a complete design, if
+        no more switches are named, `factor` among them, than the fit's interactions
+        have. KeyError for an unknown switch, ValueError for another state.
+        """
+        if unknown := {factor, *state} - {*self.names}:
+            raise KeyError(f"no such switch: {sorted(unknown)}; take of {self.names}")
+        if factor in state or not {*state.values()} <= {0, 1}:
+            raise ValueError(f"need 0 or 1 for switches but {factor}, got {state}")
+        weights = np.zeros(len(self.coefficients))
+        weights[: len(self.columns)] = _bought_where(self.columns, factor, state)
+        return self._interval(weights)
 
     def difference(self, first, second) -> tuple[float, float]:
         """Of two combinations, as fitted: first minus second, half the 95 % interval.
@@ -77,8 +94,13 @@ class Fit:
         rows = _columns(self.names, signs, order)[1]
         weights = np.zeros(len(self.coefficients))
         weights[: rows.shape[1]] = rows[0] - rows[1]  # blocks take no part
+        return self._interval(weights)
+
+    def _interval(self, weights: np.ndarray) -> tuple[float, float]:
+        """A weighted sum of the coefficients, and half its 95 % interval."""
         error = (weights @ self.covariance @ weights) ** 0.5
-        return float(weights @ self.coefficients), t_quantile(self.freedom) * error
+        half = t_quantile(self.freedom) * error
+        return float(weights @ self.coefficients), float(half)
 
     def with_factors(self, count: int) -> list[Effect]:
         """Main effects (1) or interactions of two or three, the largest first."""
@@ -143,14 +165,14 @@ def _fit(switches, factors, design: np.ndarray, values: np.ndarray, freedom) -> 
     spread = math.sqrt(residuals @ residuals / freedom)
     covariance = spread**2 * np.linalg.inv(design.T @ design)
     identity, where_all_on = np.eye(design.shape[1]), []
+    all_on = dict.fromkeys(switches, 1)
     families = {len(names): [] for names in factors if names}
     for i, names in enumerate(factors):
         if names:  # on minus off is 2 coefficients; a difference of two such, 4
             families[len(names)].append((names, 2 ** len(names) * identity[i]))
-        if len(names) == 1:  # with the others at 1, interactions add to it
-            with_it = [set(names) <= set(others) for others in factors]
+        if len(names) == 1:
             weights = np.zeros(len(identity))
-            weights[: len(factors)] = 2.0 * np.array(with_it)
+            weights[: len(factors)] = _bought_where(factors, names[0], all_on)
             where_all_on.append((names, weights))
     *effects, where_all_on = (
         _effects(family, coefficients, covariance, freedom)
@@ -163,9 +185,21 @@ def _fit(switches, factors, design: np.ndarray, values: np.ndarray, freedom) -> 
         spread,
         freedom,
         switches,
+        tuple(factors),
         coefficients,
         covariance,
     )
+
+
+def _bought_where(columns, factor: str, state: Mapping[str, int]) -> np.ndarray:
+    """Weights of the coefficients in what a switch buys where others stand so.
+
+    Its own column goes from -1 to 1; in an interaction the others have their signs, and
+    those that are free to be on or off cancel out.
+    """
+    sign = {name: 2 * on - 1 for name, on in state.items()} | {factor: 2}
+    products = [math.prod(sign.get(name, 0) for name in names) for names in columns]
+    return np.where([factor in names for names in columns], products, 0.0)
 
 
 def _effects(family, coefficients, covariance, freedom: int) -> tuple[Effect, ...]:

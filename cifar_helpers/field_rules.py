@@ -22,11 +22,21 @@ def check_fields(config, rules: dict[str, Rule]) -> None:
         raise TypeError(f"{type(config).__name__}: no field and rule for {unequal}")
     for name, (fits, wanted) in rules.items():
         value = getattr(config, name)
-        if isinstance(value, np.generic):
-            value = value.item()
+        plain = _without_numpy(value)
+        if plain is not value:
+            value = plain
             object.__setattr__(config, name, value)  # the dataclass is frozen
         if not fits(value):
             raise ValueError(f"{name} must be {wanted}, not {value!r}")
+
+
+def _without_numpy(value):
+    """A number of NumPy's, also one in a tuple, as Python's; the rest as it is."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, tuple) and any(isinstance(v, np.generic) for v in value):
+        return tuple(map(_without_numpy, value))
+    return value
 
 
 def is_whole(value, least: int) -> bool:

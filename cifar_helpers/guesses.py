@@ -85,6 +85,8 @@ def guess(key: str, question: str, yours=..., sure=..., choices=()) -> Guess:
     of these.
     """
     choices = tuple(choices)
+    if not all(isinstance(choice, str) for choice in choices):
+        raise ValueError(f"choices must be texts, not {list(choices)}")
     if yours is ... or yours is None:
         _asked[key] = Guess(key, question, None, None, choices)
         return _asked[key]

@@ -22,7 +22,7 @@ from cifar_helpers.field_rules import (
     switch,
     whole,
 )
-from cifar_helpers.model import CIFAR10Net, NetConfig
+from cifar_helpers.model import CIFAR10Net, NetConfig, whole_number
 
 
 @dataclass(frozen=True)
@@ -230,8 +230,10 @@ def with_batches_of(recipe: Recipe, batch_size: int) -> Recipe:
     k (Goyal et al. 2017, section 2.1), those of a recipe for Muon, whose steps all have
     about the same length, by the root of k (`sgd_learning_rate`, too, so that both keep
     their ratio). Decay (rate x decay, over an epoch) and the span of the moving average
-    (in epochs) stay as they are. A rule to begin with, not a law.
+    (in epochs) stay as they are. A rule to begin with, not a law. Raises TypeError or
+    ValueError unless `batch_size` is a whole number of at least 1.
     """
+    batch_size = whole_number("batch_size", batch_size)
     k = batch_size / recipe.batch_size
     longer = k**0.5 if recipe.optimizer == "muon" else k
     return replace(
@@ -255,8 +257,11 @@ def affordable(
     as many images as fit, but not fewer than ten batches, even if these take longer. In
     less than a quarter of the time it is `with_batches_of` 32, so that the few images
     make for more steps. The moving average never remembers more than an eighth of the
-    run.
+    run. Raises ValueError unless there are images and seconds.
     """
+    images = whole_number("images", images)
+    if not seconds > 0:
+        raise ValueError(f"seconds must be above 0, got {seconds}")
     time_fraction = seconds * speed(recipe) / (recipe.epochs * images)
     if time_fraction < 0.25 and recipe.batch_size > 32:
         recipe = with_batches_of(recipe, 32)

@@ -62,7 +62,8 @@ def autocast_dtype(device: torch.device) -> torch.dtype:
     `ONEDNN_MAX_CPU_ISA`), only emulates bfloat16, and is many times slower with it.
     """
     if device.type == "cuda":
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        with torch.cuda.device(device):  # the question is for the current one
+            native = torch.cuda.is_bf16_supported(including_emulation=False)
         return torch.bfloat16 if native else torch.float16
     if device.type == "cpu" and _cpu_multiplies_bfloat16():
         return torch.bfloat16
@@ -104,11 +105,14 @@ def synchronize(device: torch.device) -> None:
 def can_compile(device: torch.device) -> bool:
     """Whether `torch.compile` finds what it writes programs with for this device.
 
-    For a CPU a C++ compiler (`$CXX`, or one of the usual names), for CUDA Triton.
+    For a CPU a C++ compiler (`$CXX`, or one of the usual names), for CUDA Triton and
+    the C compiler that it calls (`$CC`, gcc or clang).
     """
-    if device.type == "cuda":
-        return importlib.util.find_spec("triton") is not None
     names = (os.environ.get("CXX"), "c++", "g++", "clang++", "cl")
+    if device.type == "cuda":
+        if importlib.util.find_spec("triton") is None:
+            return False
+        names = (os.environ.get("CC"), "gcc", "clang")
     return any(name and shutil.which(name) for name in names)
 
 
@@ -120,7 +124,7 @@ def keep_freed_memory() -> bool:
     page; here it is told to keep them (mallopt(3): M_TRIM_THRESHOLD, M_MMAP_THRESHOLD).
     Results are the same. Returns False where the C library is another one.
     """
-    if platform.libc_ver()[0] != "glibc":
+    if platform.system() != "Linux" or platform.libc_ver()[0] != "glibc":
         return False
     trim_threshold, mmap_threshold = -1, -3  # names in malloc.h
     mallopt = ctypes.CDLL(None).mallopt

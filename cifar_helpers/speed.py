@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import torch
 from torch import nn
+from torch.autograd import DeviceType
 
 from cifar_helpers import runtime
 from cifar_helpers.data import Batches, LabelledImages
@@ -95,7 +96,12 @@ def fill_device(
     rate = measure(recipe)
     while 2 * recipe.batch_size <= min(largest_batch, len(data)):
         larger = with_batches_of(recipe, 2 * recipe.batch_size)
-        if (faster := measure(larger)) < least_gain * rate:
+        try:
+            faster = measure(larger)
+        except torch.cuda.OutOfMemoryError:  # the last one fitted
+            torch.cuda.empty_cache()
+            break
+        if faster < least_gain * rate:
             break
         recipe, rate = larger, faster
     device = next(model.parameters()).device
@@ -125,7 +131,8 @@ def time_by_operation(
             step()
         runtime.synchronize(device)
     spent = "self_device_time_total" if on_cuda else "self_cpu_time_total"
-    events = [e for e in profile.key_averages() if getattr(e, spent) > 0]
+    own = (e for e in profile.key_averages() if e.device_type == DeviceType.CPU)
+    events = [e for e in own if getattr(e, spent) > 0]  # not once more as kernels
     total = sum(getattr(event, spent) for event in events)
     rows = [
         {

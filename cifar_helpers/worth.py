@@ -114,19 +114,33 @@ def summary(runs: pd.DataFrame, idea: str, path=None) -> str:
             f"  {len(differences)} pairs differ in nothing else; ahead is the network "
             f"with it in {ahead}"
         )
-    said = {
-        "on average over all networks": fitted.of(idea),
-        "where all other ideas are on": fitted.where_all_on[fitted.names.index(idea)],
-    }
+    lines.append(_said("on average over all networks", fitted.of(idea)))
+    if partner := strongest_partner(fitted, idea):
+        (off, half), (on, _) = (fitted.where(idea, **{partner: s}) for s in (0, 1))
+        lines.append(
+            f"    without {partner} {off:+.2f}, with it {on:+.2f} (each ± {half:.2f})"
+        )
+    around = fitted.where_all_on[fitted.names.index(idea)]
+    lines.append(_said("where all other ideas are on", around))
     networks, against = confirmed(path)
     if (longer := _bought(against, idea, same_parameters=False)) is not None:
         epochs, count = networks.loc["whole", ["epochs", "runs"]].astype(int)
-        said[f"the same after {epochs} epochs, {count} seeds"] = longer
+        lines.append(_said(f"the same after {epochs} epochs, {count} seeds", longer))
     if (equal := _bought(against, idea, same_parameters=True)) is not None:
-        said["and against as many parameters without it"] = equal
-    for where, effect in said.items():
-        lines.append(
-            f"  {where}: {effect.points:+.2f} ± {effect.half_width:.2f} points "
-            f"({effect.verdict})"
-        )
+        lines.append(_said("and against as many parameters without it", equal))
     return "\n".join(lines)
+
+
+def _said(where: str, effect: Effect) -> str:
+    number = f"{effect.points:+.2f} ± {effect.half_width:.2f}"
+    return f"  {where}: {number} points ({effect.verdict})"
+
+
+def strongest_partner(fitted: Fit, idea: str) -> str | None:
+    """The idea on which it depends most what this one buys; None: on none, as shown."""
+    told = (
+        effect.factors
+        for effect in fitted.with_factors(2)  # the largest first
+        if idea in effect.factors and effect.verdict != "not to be told apart"
+    )
+    return next((other for pair in told for other in pair if other != idea), None)

@@ -105,6 +105,32 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["run.checkpoint"]
 
 
+@pytest.mark.parametrize("failures", [1, 9])
+def test_a_file_that_another_program_holds_is_tried_again(
+    tmp_path, monkeypatch, failures
+):
+    """A scanner on Windows has the new file open, for a moment or for long."""
+    path, real = tmp_path / "run.checkpoint", os.replace
+    held = iter([PermissionError(errno.EACCES, "Permission denied")] * failures)
+
+    def replace(source, target):
+        if str(source).endswith(".part") and (error := next(held, None)):
+            raise error
+        real(source, target)
+
+    checkpoints.save(path, STATE)
+    monkeypatch.setattr(os, "replace", replace)
+    monkeypatch.setattr(checkpoints.time, "sleep", lambda seconds: None)
+    if failures == 1:
+        checkpoints.save(path, STATE | {"step": 4})
+        assert checkpoints.load(path)["step"] == 4
+        return
+    with pytest.raises(checkpoints.CheckpointNotSaved, match="as it was"):
+        checkpoints.save(path, STATE | {"step": 4})
+    assert [p.name for p in tmp_path.iterdir()] == ["run.checkpoint"]
+    assert_same(checkpoints.load(path), STATE)
+
+
 class Windows:
     """Python's `msvcrt` as far as locks go: a byte of a file is locked, or EACCES."""
 

@@ -137,7 +137,8 @@ def test_the_widest_blur_is_nearly_flat(images):
 
 
 @pytest.mark.parametrize(
-    "name, severity", [("fog", 1), ("noise", 0), ("noise", 6), ("blur", 2.0)]
+    "name, severity",
+    [("fog", 1), ("noise", 0), ("noise", 6), ("blur", 2.0), ("blur", True)],
 )
 def test_unknown_corruptions_are_refused(images, name, severity):
     with pytest.raises(ValueError, match="must be one of|1 to 5"):

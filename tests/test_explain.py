@@ -155,6 +155,17 @@ def test_covered_places_are_grey():
     got = explain.covered(images, mask)
     assert got[:, :, 1, 2].tolist() == [[round(255 * m) for m in MEAN]] * 2
     assert (got[:, :, ~mask] == 9).all() and (images == 9).all()
+    assert explain.covered(images[0], mask.expand(5, 4, 4)).shape == (5, 3, 4, 4)
+    for wrong in ((images.float(), mask), (images, mask.float())):
+        with pytest.raises(TypeError, match="uint8 images and bool masks"):
+            explain.covered(*wrong)
+    for wrong in (
+        (images, mask[:2]),
+        (images[:, :1], mask),
+        (images, mask.expand(3, 4, 4)),
+    ):
+        with pytest.raises(ValueError, match="do not fit"):
+            explain.covered(*wrong)
 
 
 # Grad-CAM

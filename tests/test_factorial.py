@@ -95,6 +95,19 @@ def test_what_three_switches_do_together_counts_where_all_others_are_on():
     ]
     assert fit.of("b", "c", "e").points == pytest.approx(pair[1] - pair[0])
     assert fit.with_factors(3)[0] is fit.of("e", "b", "c")
+    half = stats.t.ppf(0.975, 22) * fit.spread * np.sqrt(2 / 8)  # two means of 8 runs
+    for c, e in product((0, 1), repeat=2):
+        bought = cell[1, c, e] - cell[0, c, e]
+        assert fit.where("b", c=c, e=e) == pytest.approx((bought, half))
+    bought = np.mean([cell[1, c, 0] - cell[0, c, 0] for c in (0, 1)])
+    assert fit.where("b", e=0) == pytest.approx((bought, half / 2**0.5))
+    effect = fit.of("b")
+    assert fit.where("b") == pytest.approx((effect.points, effect.half_width))
+    with pytest.raises(KeyError, match="no such switch: .*'g'"):
+        fit.where("b", g=1)
+    for wrong in ({"b": 1}, {"c": 2}):
+        with pytest.raises(ValueError, match="0 or 1 for switches but b"):
+            fit.where("b", **wrong)
     off = 1 - on  # all others at 0 are on
     columns = [c for size in (1, 2, 3) for c in combinations(range(6), size)]
     design = [np.ones(64), *(off[:, list(c)].prod(axis=1) for c in columns)]

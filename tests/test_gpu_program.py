@@ -266,6 +266,7 @@ def test_a_measurement_that_fell_is_noted_and_not_repeated(tmp_path, monkeypatch
     monkeypatch.setattr(gpu_pieces, "forms_to_measure", lambda device, design: forms)
     wanted = {"work": str(tmp_path), "device": "cpu", "design": "A", "seconds": 0}
     wanted |= {"until": time.time() + 100, "command": "c"}
+    monkeypatch.setattr(torch.cuda, "Stream", None)  # as without CUDA: no graph
     first = gpu_pieces.row_of(*forms[0], torch.device("cpu"))
     (tmp_path / "begun.json").write_text(json.dumps(first))
     for _ in range(2):
@@ -282,10 +283,15 @@ def test_only_one_process_uses_the_gpu_at_a_time(tmp_path):
     assert not gpu.another_prepared(marker, 0)
     command = [sys.executable, "-c", "import time; time.sleep(100)"]
     pair = [subprocess.Popen(command) for _ in range(2)]
-    running.write_text(" ".join(str(process.pid) for process in pair))
+    here = [gpu.this_machine(), [process.pid for process in pair]]
+    for other in (["elsewhere", ""], [here[0][0], "an earlier start of it"]):
+        running.write_text(json.dumps([other, here[1]]))
+        assert not gpu.another_prepared(marker, 0) and not running.exists()
+    assert [process.poll() for process in pair] == [None] * 2
+    running.write_text(json.dumps(here))
     assert gpu.another_prepared(marker, 0) and not running.exists()
     assert [process.wait(10) for process in pair] == [-signal.SIGTERM] * 2
-    running.write_text(str(pair[0].pid))
+    running.write_text(json.dumps([gpu.this_machine(), [pair[0].pid]]))
     assert not gpu.another_prepared(marker, 0) and not running.exists()
 
 
@@ -313,7 +319,8 @@ def test_what_another_machine_measured_stands_beside_this_ones(tmp_path):
 def start(options, pieces):
     command = [sys.executable, "-m", "tests.benchmarks.gpu", *options]
     command += ["--minutes", "5", "--pieces", *pieces]
-    return subprocess.Popen(command, start_new_session=True)
+    without = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}  # no graph, wherever it runs
+    return subprocess.Popen(command, start_new_session=True, env=without)
 
 
 @pytest.mark.slow

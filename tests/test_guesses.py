@@ -77,6 +77,7 @@ def test_guesses_of_several_notebooks_are_kept_in_order():
         ({"yours": (1, 2)}, "sure must be a number from 0 to 100"),
         ({"yours": (1, 2), "sure": 101}, "sure must be a number from 0 to 100"),
         ({"yours": "c", "sure": 5, "choices": ("a", "b")}, r"one of \['a', 'b'\]"),
+        ({"yours": 2, "sure": 5, "choices": (1, 2)}, "choices must be texts"),
     ],
 )
 def test_what_is_no_guess_is_refused(options, message):

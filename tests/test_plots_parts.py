@@ -23,6 +23,9 @@ def test_maps_stand_in_the_row_of_their_part():
         for one, other in zip(shown, wanted, strict=True):
             assert np.allclose(one, other)
     assert {"old", "new", "First\npart", "Second"} <= set(texts(figure))
+    learned = torch.rand(2, 4, 4, dtype=torch.bfloat16, requires_grad=True)
+    alone = plots.maps_by_part(image, {"new": {"one": learned}}, TITLES)
+    assert np.allclose(pictures(alone.axes[2])[0], learned[0].float().detach())
     with pytest.raises(ValueError, match="new must have 2 maps"):
         plots.maps_by_part(image, maps | {"new": {"one": torch.rand(2, 4, 4)}}, TITLES)
     for nothing, name in (({}, "networks"), ({"old": {}}, "old")):

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -282,3 +283,20 @@ def test_rates_grow_with_the_batch():
     ratio = larger.sgd_learning_rate / larger.learning_rate
     assert ratio == pytest.approx(muon.sgd_learning_rate / muon.learning_rate)
     assert with_batches_of(muon, 64) == muon
+    with pytest.raises(ValueError, match="batch_size must be at least 1, not 0"):
+        with_batches_of(muon, 0)
+
+
+@pytest.mark.parametrize("images, seconds", [(0, 1.0), (9, 0.0), (9, float("nan"))])
+def test_what_affords_no_run_is_refused(images, seconds):
+    with pytest.raises(ValueError, match="images must be|seconds must be"):
+        affordable(Recipe(), images, lambda recipe: 1.0, seconds)
+
+
+def test_numbers_of_numpy_become_pythons():
+    recipe = Recipe(epochs=np.int64(3), learning_rate=np.float32(0.5))
+    assert type(recipe.epochs) is int and type(recipe.learning_rate) is float
+    network = NetConfig(rates=tuple(np.arange(1, 4)))
+    assert network.rates == (1, 2, 3) and {*map(type, network.rates)} == {int}
+    with pytest.raises(ValueError, match="rates must be a tuple of whole numbers"):
+        NetConfig(rates=(np.float64(1.5),))

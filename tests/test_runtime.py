@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -78,13 +79,18 @@ def test_absent_device_is_explained(monkeypatch, cuda, name):
 
 @pytest.mark.parametrize("native", [True, False])
 def test_number_format_of_a_gpu(monkeypatch, native):
+    asked = []
+    monkeypatch.setattr(
+        torch.cuda, "device", lambda d: asked.append(d) or nullcontext()
+    )
     monkeypatch.setattr(
         torch.cuda,
         "is_bf16_supported",
         lambda including_emulation=True: native or including_emulation,
     )
     expected = torch.bfloat16 if native else torch.float16  # the T4
-    assert runtime.autocast_dtype(torch.device("cuda")) == expected
+    assert runtime.autocast_dtype(torch.device("cuda:1")) == expected
+    assert asked == [torch.device("cuda:1")]  # not whichever is current
 
 
 BF16, AMX = "_is_avx512_bf16_supported", "_is_amx_tile_supported"
@@ -158,12 +164,13 @@ def test_gpu_is_described_by_its_name(monkeypatch):
     ],
 )
 def test_processor_is_named(monkeypatch, text, expected):
-    def read_text(path):
+    def read_text(path, encoding):
         if text is None:
             raise FileNotFoundError(path)
         return text
 
     monkeypatch.setattr(Path, "read_text", read_text)
+    monkeypatch.setattr("platform.system", lambda: "Linux")
     monkeypatch.setattr("platform.processor", lambda: "")
     monkeypatch.setattr("platform.machine", lambda: "some machine")
     assert runtime._cpu_name() == expected
@@ -175,7 +182,7 @@ def test_processor_of_a_mac_is_named(monkeypatch, said, expected):
         assert command == ["sysctl", "-n", "machdep.cpu.brand_string"]
         return SimpleNamespace(stdout=said)
 
-    monkeypatch.setattr(Path, "read_text", lambda _: "")
+    monkeypatch.setattr(Path, "read_text", lambda path, encoding: "")
     monkeypatch.setattr("platform.system", lambda: "Darwin")
     monkeypatch.setattr("platform.processor", lambda: "arm")
     monkeypatch.setattr("subprocess.run", run)
@@ -242,6 +249,15 @@ def test_a_compiler_is_looked_for(monkeypatch, there):
     )
     assert runtime.can_compile(torch.device("cpu")) == there
     assert runtime.can_compile(torch.device("cuda")) == there
+
+
+def test_on_a_gpu_triton_wants_a_c_compiler(monkeypatch):
+    monkeypatch.setattr(runtime.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(runtime.shutil, "which", {"gcc": "/bin/gcc"}.get)
+    assert runtime.can_compile(torch.device("cuda"))
+    monkeypatch.setattr(runtime.shutil, "which", {"g++": "/bin/g++"}.get)
+    monkeypatch.delenv("CC", raising=False)
+    assert not runtime.can_compile(torch.device("cuda"))
 
 
 def test_waiting_is_for_the_device_that_was_told(monkeypatch):

@@ -185,8 +185,11 @@ def test_bootstrap_pairs_the_images():
         return first.accuracy_percent - second.accuracy_percent
 
     assert scores.bootstrap(lead, PREDICTIONS, other, draws=50) == (0, 0, 0)
-    again = [scores.bootstrap(lead, PREDICTIONS, other, draws=9, seed=1)] * 2
-    assert again[0] == again[1]
+    first, again, another = (
+        scores.bootstrap(lambda p: p.accuracy_percent, PREDICTIONS, draws=9, seed=seed)
+        for seed in (1, 1, 2)
+    )
+    assert first == again != another
     for wrong in [(PREDICTIONS, TIED), (PREDICTIONS, some_predictions(50)), ()]:
         with pytest.raises(ValueError, match="the same images"):
             scores.bootstrap(lead, *wrong)

@@ -9,11 +9,14 @@ import re
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import asdict, fields, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from torch.autograd import DeviceType
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel
 
@@ -268,6 +271,42 @@ def test_time_of_a_step_is_told_by_operation():
     assert rows[0]["operation"] == "aten::mm"  # the largest share first
     assert sum(row["share_percent"] for row in rows) == pytest.approx(100)
     assert operations == 3  # two products, and what a ReLU calls
+
+
+def test_a_gpus_kernels_are_not_counted_beside_their_operations(monkeypatch):
+    def event(key, spent, place):
+        return SimpleNamespace(
+            key=key, count=3, self_device_time_total=spent, device_type=place
+        )
+
+    class Profile(nullcontext):
+        def __enter__(self):
+            return self
+
+        def key_averages(self):
+            both = [("aten::relu", "clamp", 10), ("aten::mm", "gemm", 30)]
+            cpu = [event(name, spent, DeviceType.CPU) for name, _, spent in both]
+            return cpu + [event(name, t, DeviceType.CUDA) for _, name, t in both]
+
+        def events(self):
+            return []
+
+    monkeypatch.setattr(torch.profiler, "profile", lambda activities: Profile())
+    monkeypatch.setattr(runtime, "synchronize", lambda device: None)
+    rows, _ = time_by_operation(lambda: None, torch.device("cuda"))
+    shares = {row["operation"]: row["share_percent"] for row in rows}
+    assert shares == {"aten::mm": 75, "aten::relu": 25}
+
+
+def test_batches_that_do_not_fit_are_not_taken(monkeypatch, sample):
+    def measure(model, data, recipe, seconds):
+        if recipe.batch_size > 16:
+            raise torch.cuda.OutOfMemoryError("16 fitted")
+        return float(recipe.batch_size)
+
+    monkeypatch.setattr(speed_module, "measure_speed", measure)
+    recipe, measured = fill_device(network(), sample.train, QUICK)
+    assert recipe.batch_size == 16 and [r["batch_size"] for r in measured] == [8, 16]
 
 
 @pytest.mark.parametrize(
@@ -654,6 +693,7 @@ def test_a_gradient_too_large_for_float16_moves_nothing_and_halves_the_scale(few
 
 
 def test_a_gpu_without_bfloat16_trains_in_scaled_float16(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: False)
     choice = runtime.autocast_dtype(torch.device("cuda"))
     monkeypatch.setattr(runtime, "autocast_dtype", lambda device: choice)

@@ -64,7 +64,7 @@ def test_summary_says_what_the_runs_say(tmp_path):
     single = at_full_length(("whole", 88.0), ("no separable", 91.0))
     pd.concat([made_up(), single]).to_csv(path, index=False)
     said = worth.summary(made_up(), "separable", path)
-    first, pairs, average, around = said.splitlines()
+    first, pairs, average, *_, around = said.splitlines()
     assert first == "64 networks, 4 epochs of 40,000 images each; separable:"
     assert "32 pairs" in pairs and pairs.endswith("with it in 0")
     assert average.startswith("  on average over all networks: -2.0")
@@ -85,6 +85,22 @@ def test_summary_says_what_the_runs_say(tmp_path):
         "  and against as many parameters without it: +1.00 ± "
     )
     assert worth.bought_at_full_length("aspp", path=path) is None
+
+
+def test_summary_names_the_idea_on_which_most_depends():
+    """ASPP is made to buy three points more where attention is off."""
+    runs = made_up()
+    runs.loc[(runs["aspp"] == 1) & (runs["attention"] == 0), worth.ACCURACY] += 3
+    runs.loc[(runs["aspp"] == 1) & (runs["residual"] == 0), worth.ACCURACY] += 1
+    fitted = worth.effects(runs)
+    assert worth.strongest_partner(fitted, "aspp") == "attention"
+    assert worth.strongest_partner(fitted, "residual") == "aspp"
+    assert worth.strongest_partner(fitted, "dilation") is None
+    reached = runs.groupby(["attention", "aspp"])[worth.ACCURACY].mean()
+    (off, on) = (reached[here, 1] - reached[here, 0] for here in (0, 1))
+    line = worth.summary(runs, "aspp").splitlines()[3]
+    words = f"    without attention {off:+.2f}, with it {on:+.2f} (each ± 0."
+    assert line.startswith(words)
 
 
 def test_longer_runs_are_taken_once_there_are_enough(tmp_path):

@@ -25,23 +25,25 @@ def maps_by_part(
     first, maps = next(iter(networks.items()))
     require_filled(maps, first)
     parts, count = list(maps), len(next(iter(maps.values())))
+    drawn = {}  # network: part: (count, h, w)
     for name, maps in networks.items():
-        shapes = [to_array(maps[part], f"{name}, {part}", 3).shape for part in maps]
-        if list(maps) != parts or any(shape[0] != count for shape in shapes):
+        drawn[name] = {p: to_array(maps[p], f"{name}, {p}", 3) for p in maps}
+        if list(maps) != parts or any(len(m) != count for m in drawn[name].values()):
             raise ValueError(f"{name} must have {count} maps for each of {parts}")
     columns = 2 + count * len(networks)
     with new_figure(0.95 * len(parts)) as figure:
         widths = (1.2, 1.1, *[1] * (columns - 2))
-        panels = figure.subplots(len(parts), columns, width_ratios=widths)
+        shape = {"width_ratios": widths, "squeeze": False}
+        panels = figure.subplots(len(parts), columns, **shape)
         for panel in panels.flat:
             panel.set_axis_off()
         panels[0, 0].imshow(to_pictures(to_array(image, "image", 3)[None])[0])
-        for number, (name, maps) in enumerate(networks.items()):
+        for number, (name, maps) in enumerate(drawn.items()):
             first = 2 + number * count
             panels[0, first].set_title(name, size=10)
             for row, part in enumerate(parts):
                 for column, values in enumerate(maps[part]):
-                    panels[row, first + column].imshow(np.asarray(values))
+                    panels[row, first + column].imshow(values)
         for row, part in enumerate(parts):
             name = titles[part].replace(" ", "\n", 1)
             look = {"transform": panels[row, 1].transAxes, "size": 9, "va": "center"}

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from cifar_helpers.plots.inputs import colours_for
+from cifar_helpers.plots.inputs import colours_for, to_array
 from cifar_helpers.plots.style import BLUE, ORANGE, PALETTE, SOFT, new_figure
 
 
@@ -77,7 +77,7 @@ def line_panels(
             colours = colours_for(len(lines), PALETTE, "lines")
             for colour, (name, values) in zip(colours, lines.items(), strict=True):
                 marker = "o" if count <= 12 else None
-                values = np.asarray(values, dtype=float)
+                values = to_array(values, name or quantity, 1).astype(float)
                 look = {"marker": marker, "ms": 4, "lw": 2 if count < 200 else 1.3}
                 axes.plot(x, values, color=colour, label=name, **look)
             axes.set_title(quantity)

@@ -56,8 +56,8 @@ class Call:
         """The output of the operation for another tensor as its first input."""
 
         def swap(value):
-            if not isinstance(value, Dependency):
-                return value
+            if not isinstance(value, Dependency):  # an index on a GPU, say
+                return value.cpu() if isinstance(value, Tensor) else value
             return tensor if value is self.inputs[0] else torch.empty(value.shape)
 
         arguments, options = tree_map(swap, (self.arguments, self.options))

@@ -96,7 +96,8 @@ def prepare(work: Path, options: dict, seconds: float) -> None:
     until, running = time.time() + seconds, marker.with_suffix(".running")
     for _ in range(20):
         process = start("measure", options | {"until": until})
-        running.write_text(f"{os.getpid()} {process.pid}")
+        mine = [this_machine(), [os.getpid(), process.pid]]
+        running.write_text(json.dumps(mine), encoding="utf-8")
         seen, since = -1, time.time()
         while process.poll() is None and time.time() - since < PATIENCE_SECONDS:
             time.sleep(0.2)
@@ -124,9 +125,11 @@ def another_prepared(marker: Path, seconds: float) -> bool:
     running, until = marker.with_suffix(".running"), time.time() + seconds
     while running.exists():
         try:
-            processes = [int(number) for number in running.read_text().split()]
+            machine, processes = json.loads(running.read_text(encoding="utf-8"))
+            if machine != this_machine():  # their numbers mean others here
+                raise ProcessLookupError
             os.kill(processes[0], 0)  # asks whether it lives
-        except (OSError, ValueError, IndexError):  # it fell, or has just finished
+        except (OSError, ValueError):  # it fell, or has just finished
             running.unlink(missing_ok=True)
             return False
         if time.time() > until:
