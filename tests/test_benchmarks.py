@@ -214,16 +214,28 @@ def test_threads_of_a_finished_run_are_those_beside_its_hardware(tmp_path):
     assert stepwise.row_of_card(path)["threads"] == "1"
 
 
-def test_a_run_that_was_put_aside_is_in_the_file_as_its_card_says():
-    path = runtime.RESULTS / "runs" / "champion-160.json"
+ASIDE = {  # name: what differs from the preset
+    "champion-110": "--epochs 110",
+    "champion-160": "--epochs 160 --mixup-alpha 0.2 --clean-fraction 0.1",
+}
+
+
+def test_every_run_that_was_put_aside_is_known():
+    found = {path.stem for path in (runtime.RESULTS / "runs").glob("*.json")}
+    assert found == set(ASIDE)
+
+
+@pytest.mark.parametrize("name", ASIDE)
+def test_a_run_that_was_put_aside_is_in_the_file_as_its_card_says(name):
+    path = runtime.RESULTS / "runs" / f"{name}.json"
     rows = read_rows(runtime.RESULTS / "champion.csv")
     (row,) = (row for row in rows if row["run"] == path.stem)
     expected = stepwise.row_of_card(str(path))
     texts = {k: "" if v is None else str(v) for k, v in expected.items()}
     assert row == texts
     options = row["command"].partition("--preset champion ")[2]
-    assert options == "--epochs 160 --mixup-alpha 0.2 --clean-fraction 0.1"
-    assert len(read_history(path.with_suffix(".csv"))) == int(row["epochs"]) == 160
+    assert options == ASIDE[name]
+    assert len(read_history(path.with_suffix(".csv"))) == int(row["epochs"])
 
 
 def test_command_of_a_run_with_held_out_images_says_how_many(tmp_path):
