@@ -80,9 +80,7 @@ class Fit:
             raise KeyError(f"no such switch: {sorted(unknown)}; take of {self.names}")
         if factor in state or not {*state.values()} <= {0, 1}:
             raise ValueError(f"need 0 or 1 for switches but {factor}, got {state}")
-        weights = np.zeros(len(self.coefficients))
-        weights[: len(self.columns)] = _bought_where(self.columns, factor, state)
-        return self._interval(weights)
+        return self._interval(_bought_where(self.columns, factor, state))
 
     def difference(self, first, second) -> tuple[float, float]:
         """Of two combinations, as fitted: first minus second, half the 95 % interval.
@@ -90,17 +88,15 @@ class Fit:
         Both say with 0 or 1 for each switch whether it is on, (switches,).
         """
         signs = 2 * np.array([first, second], dtype=float) - 1
-        order = max(len(effect.factors) for effect in self.effects)
-        rows = _columns(self.names, signs, order)[1]
-        weights = np.zeros(len(self.coefficients))
-        weights[: rows.shape[1]] = rows[0] - rows[1]  # blocks take no part
-        return self._interval(weights)
+        first, second = _columns(self.names, signs, max(map(len, self.columns)))[1]
+        return self._interval(first - second)
 
     def _interval(self, weights: np.ndarray) -> tuple[float, float]:
-        """A weighted sum of the coefficients, and half its 95 % interval."""
-        error = (weights @ self.covariance @ weights) ** 0.5
+        """A weighted sum of the columns' coefficients, and half its 95 % interval."""
+        count = len(weights)  # those of blocks come behind, and take no part
+        error = (weights @ self.covariance[:count, :count] @ weights) ** 0.5
         half = t_quantile(self.freedom) * error
-        return float(weights @ self.coefficients), float(half)
+        return float(weights @ self.coefficients[:count]), float(half)
 
     def with_factors(self, count: int) -> list[Effect]:
         """Main effects (1) or interactions of two or three, the largest first."""

@@ -21,11 +21,8 @@ def check_fields(config, rules: dict[str, Rule]) -> None:
     if unequal := rules.keys() ^ {field.name for field in fields(config)}:
         raise TypeError(f"{type(config).__name__}: no field and rule for {unequal}")
     for name, (fits, wanted) in rules.items():
-        value = getattr(config, name)
-        plain = _without_numpy(value)
-        if plain is not value:
-            value = plain
-            object.__setattr__(config, name, value)  # the dataclass is frozen
+        value = _without_numpy(getattr(config, name))
+        object.__setattr__(config, name, value)  # the dataclass is frozen
         if not fits(value):
             raise ValueError(f"{name} must be {wanted}, not {value!r}")
 
@@ -34,7 +31,7 @@ def _without_numpy(value):
     """A number of NumPy's, also one in a tuple, as Python's; the rest as it is."""
     if isinstance(value, np.generic):
         return value.item()
-    if isinstance(value, tuple) and any(isinstance(v, np.generic) for v in value):
+    if isinstance(value, tuple):
         return tuple(map(_without_numpy, value))
     return value
 

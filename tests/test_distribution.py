@@ -34,11 +34,15 @@ def build(kind: str, source: Path, folder: Path) -> Path:
     return path
 
 
+def skip_without_git() -> None:
+    if shutil.which("git") is None or not (ROOT / ".git").exists():
+        pytest.skip("not a git repository: nothing says which files belong to it")
+
+
 @pytest.fixture(scope="module")
 def unpacked(tmp_path_factory):
     """The repository's files, and the folder that the sdist made of them unpacks to."""
-    if shutil.which("git") is None or not (ROOT / ".git").exists():
-        pytest.skip("not a git repository: nothing says which files belong to it")
+    skip_without_git()
     folder = tmp_path_factory.mktemp("sdist")
     for name in ("source", "built", "unpacked"):
         (folder / name).mkdir()
@@ -53,8 +57,7 @@ def unpacked(tmp_path_factory):
 
 def test_git_passes_over_nothing_but_caches():
     """What a fresh clone would lack: results that `.gitignore` happens to name."""
-    if shutil.which("git") is None or not (ROOT / ".git").exists():
-        pytest.skip("not a git repository: nothing says which files belong to it")
+    skip_without_git()
     listed = ["git", "ls-files", "-z", "--others", "--ignored", "--exclude-standard"]
     command = [*listed, "--", "cifar_helpers", "tests"]
     names = subprocess.check_output(command, cwd=ROOT, text=True).strip("\0")
