@@ -15,6 +15,7 @@ import importlib.util
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -55,10 +56,11 @@ def main(words: list[str]) -> int:
         if subprocess.run(step, cwd=HERE, env=without_outer_environment()).returncode:
             return complain(OFFLINE)
     command = [str(python_inside()), "-m", *what_to_run(words[1:] if testing else None)]
-    try:
+    before = signal.signal(signal.SIGINT, lambda *_: None)
+    try:  # Ctrl-C reaches JupyterLab as well, which asks back and then ends by itself
         return subprocess.run(command, cwd=HERE).returncode
-    except KeyboardInterrupt:  # JupyterLab has been told as well, and has ended
-        return 130
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def find_uv() -> list[str] | None:

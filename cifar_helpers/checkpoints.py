@@ -292,3 +292,9 @@ class Saver:
             )
         trainer.load_state(state)
         return state["history"]
+
+    def how_to_go_on(self) -> str:
+        """What to do after a run was stopped: one sentence."""
+        if self.path.exists():
+            return f"Run again to go on from {self.path.name}."
+        return "Nothing was saved yet: begin again, with a new model."

@@ -135,7 +135,11 @@ def _positions(index, length: int) -> torch.Tensor:
     """Turn positions, a slice or a mask into checked int64 positions, (N,)."""
     if isinstance(index, slice):
         return torch.arange(length)[index]
-    index = torch.as_tensor(index)
+    try:
+        index = torch.as_tensor(index)
+    except RuntimeError as error:  # None, a set
+        kind = type(index).__name__
+        raise TypeError(f"index must be positions or a mask, got {kind}") from error
     if index.ndim != 1:
         raise ValueError(f"index must have one dimension, got {tuple(index.shape)}")
     if index.dtype == torch.bool:

@@ -85,9 +85,13 @@ class Fit:
     def difference(self, first, second) -> tuple[float, float]:
         """Of two combinations, as fitted: first minus second, half the 95 % interval.
 
-        Both say with 0 or 1 for each switch whether it is on, (switches,).
+        Both say with 0 or 1 for each switch whether it is on, (switches,). ValueError
+        for anything else.
         """
-        signs = 2 * np.array([first, second], dtype=float) - 1
+        on = np.array([first, second], dtype=float)
+        if on.shape != (2, len(self.names)) or not np.isin(on, (0, 1)).all():
+            raise ValueError(f"need 0 or 1 for each of {self.names}, twice")
+        signs = 2 * on - 1
         first, second = _columns(self.names, signs, max(map(len, self.columns)))[1]
         return self._interval(first - second)
 

@@ -146,7 +146,7 @@ def kept() -> list[dict]:
 def guesses_file() -> Path:
     """Where guesses are kept: `$CIFAR_GUESSES`, else a file in the cache folder."""
     named = os.environ.get("CIFAR_GUESSES")
-    return Path(named) if named else cache_folder() / "guesses.json"
+    return cache_folder(named) if named else cache_folder() / "guesses.json"
 
 
 def _keep(asked: Guess, measured, hit: bool) -> bool:
@@ -157,6 +157,8 @@ def _keep(asked: Guess, measured, hit: bool) -> bool:
         path = guesses_file()
         unfinished = path.with_name(f"{path.name}.{os.getpid()}")
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and not kept():  # damaged: perhaps it can be mended by hand
+            path.replace(path.with_name(f"{path.name}.damaged"))
         unfinished.write_text(json.dumps(records, indent=1), encoding="utf-8")
         unfinished.replace(path)
     except (OSError, CacheFolderError):

@@ -126,7 +126,8 @@ def fit(
     `checkpoint`, a path, the run is saved there after every epoch and every minute, and
     goes on from there if the file exists, on the same CPU to the same bits. Ctrl-C, or
     a notebook's stop button, ends it early: what was learned is returned,
-    `history.interrupted` is True, and the same call with a checkpoint goes on.
+    `history.interrupted` is True, and the same call goes on from the checkpoint, if
+    one has been saved by then.
     `make_trainer` may name another kind of Trainer.
 
     Raises LossNotFinite; ValueError for no images, a network that does not end in
@@ -155,8 +156,7 @@ def fit(
             history.interrupted = True
             print(
                 f"Stopped at step {trainer.step} of {steps}; the weights' average so "
-                "far is returned. "
-                + (f"Run again to go on from {saver.path.name}." if saver else "")
+                f"far is returned. {saver.how_to_go_on() if saver else ''}"
             )
     return trainer.averaged.module.eval(), history
 

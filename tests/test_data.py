@@ -125,6 +125,8 @@ def test_subset_takes_positions_slices_and_masks(index, positions):
         ([True] * 19, ValueError, "20 entries"),
         ([[0, 1]], ValueError, "one dimension"),
         (3, ValueError, "one dimension"),
+        (None, TypeError, "got NoneType"),
+        ({1, 2}, TypeError, "got set"),
     ],
 )
 def test_subset_refuses_what_does_not_fit(index, error, message):

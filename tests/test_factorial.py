@@ -78,6 +78,13 @@ def test_effects_where_all_others_are_on():
     assert alone.where_all_on == alone.effects
 
 
+@pytest.mark.parametrize("wrong", [[1, 1, 1], [1] * 5, [2, 0, 0, 0]])
+def test_a_difference_of_anything_but_combinations_is_refused(wrong):
+    fit = fit_effects(NAMES, ON, np.random.default_rng(4).normal(70, 3, 16))
+    with pytest.raises(ValueError, match="0 or 1 for each of"):
+        fit.difference(wrong, [0] * len(wrong))
+
+
 def test_what_three_switches_do_together_counts_where_all_others_are_on():
     """Against cells by hand, and 0/1 coding with columns of three; 64 runs suffice."""
     on = np.array(list(product((0, 1), repeat=6)))

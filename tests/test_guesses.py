@@ -1,6 +1,7 @@
 """A reader's guesses: taken, shown beside what is measured, and kept."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -106,6 +107,15 @@ def test_a_damaged_file_is_replaced(file, text):
     guess("02 a", "Which share?", yours=1, sure=50)
     assert reveal("02 a", 1).hit is True
     assert list(json.loads(file.read_text())) == ["02 a"]
+    assert file.with_name(f"{file.name}.damaged").read_text() == text
+
+
+def test_the_home_folder_is_found(monkeypatch, tmp_path):
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.setenv("CIFAR_GUESSES", "~/mine.json")
+    assert guesses.guesses_file() == tmp_path / "mine.json"
 
 
 def test_a_folder_that_cannot_be_written_is_no_error(file):

@@ -106,6 +106,13 @@ def test_ordered_confusion_has_the_rows_of_its_tree():
         plots.ordered_confusion(COUNTS, NAMES, steps, [0, 1])
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_network_without_a_mistake_has_an_axis_as_well():
+    right = 10 * np.eye(3, dtype=int)
+    tree = plots.ordered_confusion(right, NAMES, *confusion.similar_classes(right)).axes
+    assert tree[0].get_xlim() == pytest.approx((1, 1 - 1.08 * 0.02))
+
+
 def test_difference_is_blue_where_it_is_better():
     points = np.array([[3.0, -2.0, -1.0], [0.5, -0.5, 0.0], [0, 0, 0]])
     marked = np.zeros((3, 3), bool)

@@ -28,6 +28,9 @@ def test_paths_end_at_the_pixels_that_the_tracer_finds():
     assert f"{left} to {right}" in figure.get_label()
     with pytest.raises(ValueError, match="further inside"):
         plots.paths_to_pixels(CHAIN, unit=0)
+    for unit in (-1, 99):
+        with pytest.raises(ValueError, match=f"no {unit}"):
+            plots.paths_to_pixels(CHAIN, unit=unit)
 
 
 def test_every_mark_of_a_matrix_is_drawn():

@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -54,6 +55,22 @@ def test_the_tests_get_their_own_needs_and_words(start):
     assert start.main(["test", "-k", "depthwise"]) == 0
     assert start.calls[1][-2:] == ["-e", ".[dev]"]
     assert start.calls[-1][1:] == ["-m", "pytest", "-k", "depthwise"]
+
+
+def test_ctrl_c_leaves_the_end_to_what_was_started(start, monkeypatch):
+    """JupyterLab asks back; killed at once, it could not."""
+    run = start.subprocess.run
+
+    def stopped(command, **options):
+        if "jupyterlab" in command:
+            signal.raise_signal(signal.SIGINT)
+            return subprocess.CompletedProcess(command, 5)
+        return run(command, **options)
+
+    monkeypatch.setattr(start.subprocess, "run", stopped)
+    before = signal.getsignal(signal.SIGINT)
+    assert start.main([]) == 5
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_without_cuda(start):

@@ -899,6 +899,20 @@ def test_stopping_returns_what_was_learned(few, monkeypatch, capsys):
     assert capsys.readouterr().out.startswith("Stopped at step 4 of 15; the weights'")
 
 
+@pytest.mark.parametrize(
+    ("last_step", "advice"),
+    [(1, "Nothing was saved yet"), (4, "go on from run.checkpoint")],
+)  # three steps an epoch
+def test_a_stopped_run_says_whether_it_can_go_on(
+    few, tmp_path, monkeypatch, capsys, last_step, advice
+):
+    path = tmp_path / "run.checkpoint"
+    stop_at(monkeypatch, last_step)
+    fit(network(), few, replace(QUICK, epochs=5), checkpoint=path)
+    assert advice in capsys.readouterr().out
+    assert path.exists() == (last_step == 4)
+
+
 KILLED_RUN = """
 import sys, torch
 from cifar_helpers import checkpoints

@@ -129,6 +129,7 @@ def test_stored_runs_are_balanced():
     assert len(runs) >= worth.ENOUGH
     for idea in SWITCHES:
         assert worth.effects(runs).of(idea).half_width < 3
+        assert {*runs.groupby(idea).size()} == {len(runs) // 2}
 
 
 def test_confirmed_networks_are_held_against_the_whole(tmp_path):

@@ -56,7 +56,7 @@ def smallest_map(attempt) -> str:
     `step` is the largest whose every step-th rows and columns hold all pixels read.
     """
     cases = [((6, 12, 18), 4), ((12, 24), 8), ((3, 6), 3), ((4, 8), 2), ((5, 10), 4)]
-    cases += [((4, 6), 12)]
+    cases += [((4, 6), 12), ((4, 8, 6), 8)]
     for rates, stride in cases:
         call = f"smallest_map({rates}, {stride})"
         form = f"{call}: return three things, (step, rates, stride)"
@@ -83,8 +83,8 @@ def smallest_map(attempt) -> str:
             f"{there}.",
         )
     return (
-        "Right: the greatest common divisor of rates and stride. If it is 1, every "
-        "row is read by somebody."
+        "Right: the greatest common divisor of rates and stride. If it is 1, no "
+        "smaller map holds all that is read."
     )
 
 

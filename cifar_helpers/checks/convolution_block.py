@@ -105,7 +105,7 @@ def spatial_dropout(drop_maps) -> str:
     """
     x = torch.rand(64, 32, 4, 4, generator=torch.Generator().manual_seed(3)) + 1
     p = 0.25
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     got = as_tensor(drop_maps(x.clone(), p, True), "The output", x.shape)
     unchanged = drop_maps(x.clone(), p, False)
     unchanged = as_tensor(unchanged, "The output at test time", x.shape)
@@ -154,7 +154,7 @@ def fold_batch_norm(fold) -> str:
     Takes an `nn.Conv2d` without bias and an `nn.BatchNorm2d` in evaluation mode,
     returns (C_out, C_in, k, k) and (C_out,).
     """
-    torch.manual_seed(4)
+    torch.default_generator.manual_seed(4)
     conv = nn.Conv2d(5, 5, 3, padding=1, bias=False).requires_grad_(False)
     norm = nn.BatchNorm2d(5, eps=0.1).requires_grad_(False).eval()
     for values in (norm.weight, norm.running_var):

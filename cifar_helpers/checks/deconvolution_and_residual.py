@@ -75,8 +75,8 @@ def weaker_blocks(attempt) -> str:
         "reach make_stack, with the same start, norm and shortcut?",
     )
     return (
-        f"Right: {full / weak:,.0f} times less. Sixteen blocks that add a sixteenth of "
-        "the variance each no longer explode. Batch normalization weakens f by itself, "
+        f"Right: {full / weak:,.0f} times less. Sixteen blocks whose f has a sixteenth "
+        "of its variance no longer explode. Batch normalization weakens f by itself, "
         "the deeper the block the more (De & Smith 2020)."
     )
 
@@ -117,7 +117,7 @@ def start_as_identity(attempt) -> str:
 
     `stack` is a Sequential of `DepthwiseSeparableConv`, in training mode.
     """
-    torch.manual_seed(8)
+    torch.default_generator.manual_seed(8)
     stack = torch.nn.Sequential(*(DepthwiseSeparableConv(8, 8) for _ in range(6)))
     x = torch.rand(4, 8, 8, 8) + 0.1
     upstream = torch.randn(4, 8, 8, 8)

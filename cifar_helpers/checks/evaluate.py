@@ -190,7 +190,7 @@ def paired_bootstrap(bootstrap) -> str:
     first, second = hard.logical_not() & (slips > torch.tensor([[0.02], [0.05]]))
     value, low, high = paired_interval(first, second)
     apart = 196 * ((first.double().var() + second.double().var()) / 3000) ** 0.5
-    torch.manual_seed(0)  # the same draws at every call
+    torch.default_generator.manual_seed(0)  # the same draws at every call
     got = bootstrap(first.clone(), second.clone(), 1000)
     got = as_items(got, 2, "Return two numbers, (low, high)")
     ends = [as_number(end, "Each end of the interval") for end in got]

@@ -8,8 +8,9 @@ return a `Verdict`: `exercise` (the attempt is a function that returns something
 Only the call of the reader's function is guarded. What it returns passes a gate before
 a check computes with it: `as_tensor`, `as_number`, `as_whole_number`, `as_items`, or
 `require_close`, which picks one. Any other exception is therefore a mistake in the
-check, and its verdict says so. A check may seed torch: what the reader draws after it
-is what it would be without it.
+check, and its verdict says so. A check may seed `torch.default_generator` (but not
+`torch`, which seeds a GPU as well): what the reader draws after it is what it would be
+without it.
 """
 
 import ast

@@ -112,6 +112,13 @@ def accumulated_gradient(accumulate) -> str:
     The model's `.grad` are empty at first; `batches` as in `training_epoch`.
     """
     model, batches = _network(), _batches()
+    sizes, backwards = [], []  # of each pass through the model
+
+    def count(_, given, named):
+        sizes.append(len([*given, *named.values()][0]))
+
+    model.register_forward_pre_hook(count, with_kwargs=True)
+    next(model.parameters()).register_hook(backwards.append)
     accumulate(model, batches)
     gradients = [p.grad for p in model.parameters()]
     if all(gradient is None for gradient in gradients):
@@ -154,6 +161,12 @@ def accumulated_gradient(accumulate) -> str:
         mistakes,
         "The sum over the parts of (their share of all images) x (their mean loss).",
         tolerance=1e-6,
+    )
+    largest = max(len(labels) for _, labels in batches)
+    require(
+        max(sizes, default=0) <= largest and len(backwards) >= parts,
+        "The gradient is right, but all images were in memory at once: let each part "
+        "go through the model by itself, and call backward() for each.",
     )
     return (
         "Right: the same gradient as that of all images at once, in the memory of the "

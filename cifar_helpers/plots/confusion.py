@@ -99,9 +99,10 @@ def ordered_confusion(
             above_threshold_color=INK,
         )
         tree.invert_yaxis()  # the first class on top, as in the matrix
-        likeness = 100 * (1 - np.asarray(steps)[:, 2])  # in percent
-        tree.set_xlim(1.0, 1 - 1.08 * likeness.max() / 100)
-        ticks = np.arange(0, likeness.max() + 1, 2)
+        most = 100 * (1 - np.asarray(steps)[:, 2].min())  # likeness, in percent
+        most = most or 2.0  # without any confusion: an axis nevertheless
+        tree.set_xlim(1.0, 1 - 1.08 * most / 100)
+        ticks = np.arange(0, most + 1, 2)
         tree.set_xticks(1 - ticks / 100, [f"{tick:.0f}" for tick in ticks])
         tree.set_xlabel("confused with each other (%)")
         tree.grid(True, axis="x")

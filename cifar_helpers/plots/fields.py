@@ -33,6 +33,9 @@ def paths_to_pixels(
     places = [np.arange(float(pixels))]  # the x of each unit: pixels, for the image
     for _, stride, _, _ in layers:
         places.append(places[-1][::stride])
+    units = len(places[-1])
+    if not 0 <= unit < units:
+        raise ValueError(f"the last layer has {units} units, counted from 0: no {unit}")
     with new_figure(0.8 * len(layers) + 0.8) as figure:
         axes = figure.subplots()
         seen = {unit}

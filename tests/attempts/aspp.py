@@ -81,6 +81,7 @@ WRONG = [
     (SMALL, of_step(lambda rates, stride: math.gcd(*rates)), "stride counts"),
     (SMALL, of_step(lambda rates, stride: stride), "not the stride alone"),
     (SMALL, of_step(lambda r, s: math.gcd(r[0], s)), "not the first alone"),
+    (SMALL, of_step(lambda r, s: math.gcd(*r[:2], s)), "All rates must"),
     (SMALL, of_step(lambda rates, stride: 1), "Common divisors"),
     (SMALL, lambda rates, stride: math.gcd(*rates, stride), "return three things"),
     (SMALL, lambda r, s: (math.gcd(*r, s), r, s), "divided by the step"),

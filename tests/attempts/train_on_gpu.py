@@ -68,6 +68,12 @@ def at_once(model, batches):
     F.cross_entropy(model(inputs), labels).backward()
 
 
+def backward_at_once(model, batches):
+    """Part by part, but each part's graph is kept until the end."""
+    losses = [F.nll_loss(model(x), y, reduction="sum") for x, y in batches]
+    (sum(losses) / sum(len(labels) for _, labels in batches)).backward()
+
+
 def last_part(model, batches):
     F.nll_loss(model(batches[-1][0]), batches[-1][1]).backward()
 
@@ -89,7 +95,6 @@ RIGHT = [
     (EPOCH, epoch()),
     (EPOCH, epoch_in_functions),
     (PARTS, parts(lambda n, images, count: 1 / images)),
-    (PARTS, at_once),
     (SCALES, (1024, 65536)),
     (BATCHES, (16, 1.25, 1.75)),
     (BATCHES, (256, 1.25, 1.75)),
@@ -110,6 +115,8 @@ WRONG = [
     (PARTS, last_part, "last part's gradient alone"),
     (PARTS, cleared_in_between, "clear nothing in between"),
     (PARTS, weights_only, "Every parameter must get"),
+    (PARTS, at_once, "all images were in memory at once"),
+    (PARTS, backward_at_once, "all images were in memory at once"),
     (SCALES, (1000, 65536), "powers of two"),
     (SCALES, (512, 65536), "bring 1e-7 up to"),
     (SCALES, (2048, 65536), "halve it"),

@@ -51,7 +51,6 @@ CPU = PRESETS["cpu"][0]
 MUON = {
     "optimizer": "muon",
     "batch_size": 128,
-    "learning_rate": 0.1,
     "weight_decay": 0.02,
 }
 WIDE = {  # the preset "separable"
