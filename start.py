@@ -27,7 +27,7 @@ TOOLS = HERE / ".tools"
 OLDEST = (3, 11)
 OLDEST_UV = (0, 7)  # knows --torch-backend
 NO_PIP = """This Python has no pip, so nothing can be installed.
-Debian, Ubuntu: sudo apt install python3-venv     Fedora: sudo dnf install python3-pip
+Debian, Ubuntu: sudo apt install python3-pip      Fedora: sudo dnf install python3-pip
 Elsewhere: install uv or conda, see README.md."""
 SIZES = """Installing into .venv, once. On Linux torch comes with CUDA, for NVIDIA GPUs:
 about 3 GB to download, 6 GB on disk; the notebooks need no GPU, and --cpu leaves CUDA

@@ -449,6 +449,25 @@ def test_a_piece_that_falls_twice_is_left_out(tmp_path, monkeypatch):
     assert started == [(every, False), (every, True), (fewer, True)]
 
 
+def test_what_cannot_start_ends_at_once_and_blames_no_piece(tmp_path, monkeypatch):
+    """No data, or no GPU; the name of a piece lies there from an earlier run."""
+    started = []
+
+    class Process:
+        def __init__(self, what, options):
+            started.append(options["pieces"])
+
+        def wait(self, timeout):
+            return 1
+
+    monkeypatch.setattr(gpu, "start", Process)
+    (tmp_path / "piece").write_text("seed-1")
+    wanted = {"pieces": ["champion", "seed-1"], "until": time.time() + 9}
+    gpu.train(tmp_path, wanted | {"out": str(tmp_path / "out"), "command": ""})
+    assert started == [["champion", "seed-1"]] * 2
+    assert "seed-1 fell" not in (tmp_path / "log.txt").read_text()
+
+
 MISSING = """
 import sys
 missing = {"scipy", "sklearn", "pandas", "matplotlib", "seaborn", "filelock",
@@ -602,7 +621,12 @@ def test_results_that_came_back_are_kept_once(came_back):
 
 
 @pytest.mark.parametrize(
-    "card, message", [('{"data": "sample"}', "rehearsal"), ('{"data":"full"}', "name")]
+    "card, message",
+    [
+        ('{"data": "sample"}', "rehearsal"),
+        ('{"data": "full", "training_images": 64}', "rehearsal"),
+        ('{"data":"full"}', "name"),
+    ],
 )
 def test_what_is_no_result_or_another_is_not_kept(came_back, card, message):
     work, out, results = came_back

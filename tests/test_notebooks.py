@@ -139,7 +139,8 @@ def run_cell(source: str, names: dict):
 
 
 @by_name
-def test_solutions_solve_every_exercise(path):
+def test_solutions_solve_every_exercise(path, monkeypatch):
+    monkeypatch.setenv("CIFAR10_SOURCE", "sample")
     solutions = NOTEBOOKS / "solutions" / f"{path.stem}_solutions.ipynb"
     names = {}
     cells = code_cells(nbformat.read(solutions, as_version=4))

@@ -162,7 +162,7 @@ def test_without_pip_the_remedy_is_named(start, monkeypatch, capsys):
     monkeypatch.setattr(start.shutil, "which", lambda name: None)
     monkeypatch.setattr(start.importlib.util, "find_spec", lambda name: None)
     assert start.main([]) == 1 and not start.calls
-    assert "apt install python3-venv" in capsys.readouterr().err
+    assert "apt install python3-pip" in capsys.readouterr().err
 
 
 def test_old_pythons_and_unknown_words_are_refused(start, monkeypatch, capsys):

@@ -58,6 +58,7 @@ from tests.benchmarks.claims import claimed
 from tests.benchmarks.rows import (
     check_rehearsal,
     command_line,
+    file_name,
     read_rows,
     replace_rows,
 )
@@ -413,7 +414,7 @@ def reach(run: str, seed: int, parts, constants: dict, options) -> None:
     """Train a run until its seconds to the target are known."""
     training, validation = parts
     name = TOGETHER[0] if run in TOGETHER else run
-    title = f"{name.replace(' ', '_')}-{seed}-{len(training)}"
+    title = file_name((name, seed, len(training), constants["hardware"]))
     while epochs := next_length(run, seed, constants, options):
         print(f"{run}, seed {seed}: {epochs} epochs at most", flush=True)
         loop, path = make_loop(run, seed, epochs, training), Path(options.folder)

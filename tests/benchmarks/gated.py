@@ -40,6 +40,7 @@ from tests.benchmarks.claims import run_once
 from tests.benchmarks.rows import (
     check_rehearsal,
     command_line,
+    file_name,
     key_of,
     read_rows,
     replace_rows,
@@ -139,7 +140,7 @@ def run_one(name, seed, epochs, parts, path: Path, folder: Path, constants) -> N
     """Train, unless the file has the run or another process is at it."""
     row = {"candidate": name, "seed": seed, "epochs": epochs, **constants}
     row |= {"training_images": len(parts[0]), "validation_images": len(parts[1])}
-    title = "-".join(key(row)[:4]).replace(" ", "_")
+    title = file_name(key(row))
     work = partial(train, name, seed, epochs, parts, folder / title)
     run_once(row, key, COLUMNS, path, folder / title, title, work)
 

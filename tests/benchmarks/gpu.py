@@ -20,8 +20,9 @@ out images; where there is time for both, a teacher, and the champion once more,
 long, taught by it; the baseline. Runs learn from all 50,000 images; each is judged on
 the test set once, when finished.
 
-Each piece runs in a process of its own kind: one that falls or hangs is taken up again
-from its checkpoint in the plain form, and left out if that falls, too. `--out` gets
+Training is a process of its own: if it falls, its piece is taken up again from the
+checkpoint in the plain form, and left out if that falls, too; if it hangs, it is ended
+a minute after the time is over. `--out` gets
 speed.csv, runs.csv, times.csv, log.txt, the teacher, and gpu.tar with weights, cards,
 histories and checkpoints: after every piece, and in long runs about once a minute. A
 rehearsal on a CPU:
@@ -104,7 +105,7 @@ def prepare(work: Path, options: dict, seconds: float) -> None:
             size = rows.stat().st_size if rows.exists() else 0
             if size != seen:
                 seen, since = size, time.time()
-        if end(process) == 0:
+        if end(process) == 0 or time.time() > until:
             break
     running.unlink(missing_ok=True)
     marker.write_text(json.dumps(this_machine()))
@@ -160,9 +161,10 @@ def take_up(archive: Path, work: Path) -> None:
 
 def train(work: Path, options: dict) -> None:
     """All pieces; one that falls is tried once more in the plain form."""
-    falls, pieces = {}, options["pieces"]
+    falls, pieces, current = {}, options["pieces"], work / "piece"
     while pieces and time.time() < options["until"]:
         safe = bool(falls)
+        current.unlink(missing_ok=True)  # what an earlier process was at
         process = start("train", options | {"pieces": pieces, "safe": safe})
         try:
             code = process.wait(options["until"] + 60 - time.time())
@@ -172,10 +174,11 @@ def train(work: Path, options: dict) -> None:
             break
         if code == 0:
             break
-        current = work / "piece"
-        piece = current.read_text() if current.exists() else pieces[0]
+        piece = current.read_text() if current.exists() else "the start"
         falls[piece] = falls.get(piece, 0) + 1
         log(work, f"{piece} fell with code {code}; from now on in the plain form")
+        if falls.get("the start", 0) > 1:  # no data, or no GPU: nothing can work
+            break
         if falls[piece] > 1:
             pieces = [name for name in pieces if name != piece]
     return_results(work, Path(options["out"]))

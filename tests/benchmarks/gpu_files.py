@@ -70,7 +70,8 @@ def keep(out: Path) -> None:
             if path.parent.name == "runs" and path.suffix in (".json", ".csv"):
                 files[path.name] = tar.extractfile(member).read()
     for name, content in files.items():
-        if name.endswith(".json") and json.loads(content)["data"] != "full":
+        card = json.loads(content) if name.endswith(".json") else {"data": "full"}
+        if card["data"] != "full" or card.get("training_images", 50_000) < 50_000:
             raise ValueError(f"{name} is of a rehearsal: it is no result")
         known = results / "gpu" / name
         if known.exists() and known.read_bytes() != content:

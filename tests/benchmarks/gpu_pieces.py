@@ -317,10 +317,11 @@ class Program:
         images = int(identity["images"]["training"].split()[0])
         card = card_of(recipe, history, self.data.source, images, self.machine)
         card |= {
-            "form": f"{self.form}, {self.form.precision}",
             "epochs_trained": len(history),
             "test_accuracy_percent": judged["accuracy_percent"],
         }
+        if not self.options["finish"]:  # else another process trained it
+            card["form"] = f"{self.form}, {self.form.precision}"
         if name.startswith("taught"):
             card["teacher"] = json.loads((self.work / gpu_teacher.CARD).read_text())
         card = save_run(self.work / "runs", name, model.cpu(), history, card)
@@ -340,7 +341,7 @@ class Program:
             "network": json.dumps(network),
             "epochs": len(history),
             "seconds": card["train_seconds"],
-            "threads": torch.get_num_threads(),
+            "threads": "" if self.options["finish"] else torch.get_num_threads(),
             "train_accuracy_percent": round(history[-1]["train_accuracy_percent"], 2),
             "test_accuracy_percent": round(card["test_accuracy_percent"], 2),
             "command": self.options["command"],

@@ -39,6 +39,7 @@ from tests.benchmarks.resnet8 import ResNet8, ResNet8Config
 from tests.benchmarks.rows import (
     check_rehearsal,
     command_line,
+    file_name,
     key_of,
     read_rows,
     replace_rows,
@@ -178,7 +179,7 @@ def main(arguments: list[str] | None = None) -> None:
         wanted = {"network": name, "seed": seed, "epochs": length} | constants
         if key(wanted) in map(key, read_rows(path)):
             continue
-        folder = Path(options.runs) / f"{name}-{length}-{seed}"
+        folder = Path(options.runs) / file_name(key(wanted))
         if name == "cpu":
             rate = ""
             if options.textbook_seconds:

@@ -3,9 +3,10 @@
 import argparse
 import csv
 import os
+import re
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from cifar_helpers import runtime
@@ -48,6 +49,11 @@ def replace_rows(path: Path, rows: list[dict], columns: tuple[str, ...]) -> None
 def key_of(columns: tuple[str, ...]) -> Callable[[dict], tuple]:
     """A function of a row; rows for which it gives the same are the same run."""
     return lambda row: tuple(str(row[name]) for name in columns)
+
+
+def file_name(key: Iterable) -> str:
+    """A run's key as the name of its files: letters, digits and _ only."""
+    return re.sub(r"\W+", "_", "-".join(map(str, key)))
 
 
 def check_rehearsal(
