@@ -528,3 +528,12 @@ def test_memory_format_does_not_change_the_values(name):
 def test_an_unknown_kind_of_unit_is_refused():
     with pytest.raises(ValueError, match="not 'dens'"):
         make_unit("dens", 8)
+
+
+def test_head_drops_what_its_linear_layer_reads():
+    head, x, seen = ClassificationHead(6, 10, dropout=0.5), torch.randn(4, 6, 3, 3), []
+    head.linear.register_forward_pre_hook(lambda layer, inputs: seen.extend(inputs))
+    head(x)
+    kept = seen[0] != 0
+    assert 0 < kept.sum() < kept.numel()
+    torch.testing.assert_close(seen[0][kept], 2 * x.mean((2, 3))[kept])

@@ -218,3 +218,31 @@ def test_auroc_at_the_ends():
 def test_an_answer_is_right_or_wrong(correct):
     with pytest.raises(ValueError, match="True or False per answer"):
         Claims([0.5, 0.6], correct)
+
+
+def test_auroc_interval_is_delongs_for_unequal_groups():
+    """From all pairs, for groups of other sizes and spreads."""
+    generator = np.random.default_rng(2)
+    inside = generator.normal(1, 1, 300).round(1)
+    outside = generator.normal(0, 3, 12).round(1)
+    wins = (inside[:, None] > outside) + 0.5 * (inside[:, None] == outside)
+    parts = wins.mean(1).var(ddof=1) / 300, wins.mean(0).var(ddof=1) / 12
+    area, half = wins.mean(), 1.96 * sum(parts) ** 0.5
+    expected = area, area - half, min(1, area + half)
+    assert calibration.auroc(inside, outside) == pytest.approx(expected)
+
+
+def test_floor_of_adaptive_bins_is_that_of_their_number():
+    """Confidences in one of 15 equal bins: 15 adaptive ones have a root of 15 more."""
+    draw = torch.Generator().manual_seed(7)
+    claims = Claims(0.81 + 0.04 * torch.rand(3000, generator=draw), torch.ones(3000))
+    equal, adaptive = (
+        calibration.chance_errors(claims, 15, kind, draws=1000).mean()
+        for kind in (False, True)
+    )
+    assert adaptive / equal == pytest.approx(15**0.5, rel=0.1)
+
+
+def test_a_confidence_on_an_edge_belongs_to_the_bin_below():
+    claims = Claims([0.0, 0.25, 0.5, 0.75, 1.0], [1, 0, 1, 1, 1])
+    assert calibration.calibration(claims, 4).count.tolist() == [2, 1, 1, 1]

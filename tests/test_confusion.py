@@ -235,3 +235,15 @@ def test_answers_that_are_no_classes_are_refused(answers):
         confusion.difference([0, 1], answers, [0, 1], 3)
     with pytest.raises(ValueError, match="whole numbers from 0 to 2"):
         confusion.difference(answers, answers, answers, 3)
+
+
+def test_cells_without_a_disagreement_are_no_comparison():
+    """Eight images of class 0 and three of class 1 are answered otherwise."""
+    labels = np.repeat([0, 1, 2], 20)
+    first, second = labels.copy(), labels.copy()
+    second[:8], first[20:23] = 1, 2
+    found = confusion.difference(labels, first, second, 3)
+    told = np.array([[1, 1, 0], [0, 1, 1], [0, 0, 0]], bool)
+    assert (found.compared == told).all()
+    assert found.corrected_p[0, 1] == pytest.approx(4 * 2 / 2**8)  # of 4 cells, not 9
+    assert (found.corrected_p[~told] == 1).all() and (found.p[~told] == 1).all()

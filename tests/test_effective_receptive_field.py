@@ -170,3 +170,12 @@ def test_settings_that_mean_nothing_are_refused(changes, kind, message):
     model = torch.nn.Conv2d(3, 2, 3)
     with pytest.raises(kind, match=message):
         effective_receptive_field(model, layer="", **given)
+
+
+def test_centre_and_spread_are_those_of_rows_then_columns():
+    layer = nn.Conv2d(1, 1, (3, 5), padding=(1, 2), bias=False)
+    nn.init.ones_(layer.weight)
+    image = torch.randn(1, 1, 11, 12)
+    field = effective_receptive_field(nn.Sequential(layer), image, "0", (2, 7))
+    assert field.centre == pytest.approx((2, 7))
+    assert field.sigma == pytest.approx(((8 / 12) ** 0.5, 2**0.5))

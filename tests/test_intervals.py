@@ -182,3 +182,13 @@ def test_limits_of_many_shares_are_scipys():
     limits = wilson_limits(100 * correct / counts, counts)
     assert limits == pytest.approx(100 * np.array(expected).T, abs=1e-2)
     assert wilson_limits([], []).shape == (2, 0)
+
+
+def test_paired_interval_of_ten_images_by_hand():
+    """Bonett & Price 2012: one image more on either side, two more in all."""
+    first = [1, 1, 1, 0, 1, 1, 1, 1, 0, 0]
+    second = [0, 0, 0, 1, 1, 1, 1, 1, 0, 0]
+    gained, lost = 4 / 12, 2 / 12
+    half = 1.96 * math.sqrt((gained + lost - (gained - lost) ** 2) / 12)
+    expected = 20, 100 * (1 / 6 - half), 100 * (1 / 6 + half)
+    assert paired_interval(first, second) == pytest.approx(expected)

@@ -741,3 +741,10 @@ def test_sizes_do_not_depend_on_the_number_format(dtype):
     total = sum(row["multiply_adds"] for row in expected)
     assert count_multiply_adds(model) == total
     assert next(model.parameters()).dtype == dtype
+
+
+def test_dropouts_are_those_of_the_configuration():
+    model = CIFAR10Net(NetConfig(initial_dropout=0.25, head_dropout=0.5, **NARROW))
+    kinds = (nn.Dropout, nn.Dropout2d)
+    rates = {n: m.p for n, m in model.named_modules() if isinstance(m, kinds)}
+    assert rates == {"initial.dropout": 0.25, "head.dropout": 0.5}

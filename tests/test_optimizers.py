@@ -203,3 +203,11 @@ def test_numbers_below_zero_are_refused(name):
     for wrong in (-1.0, float("nan")):
         with pytest.raises(ValueError, match=f"{name} must not be below 0"):
             Muon([parameter], **({"lr": 0.1} | {name: wrong}))
+
+
+def test_each_group_of_muon_has_its_own_decay():
+    config = replace(QUICK, optimizer="muon", weight_decay=0.01, momentum=0.8)
+    optimizer = make_optimizer(CIFAR10Net(), replace(config, sgd_weight_decay=0.0004))
+    decays = [group["weight_decay"] for group in optimizer.param_groups]
+    assert decays == [0.01, 0.0004, 0.0]
+    assert {group["momentum"] for group in optimizer.param_groups} == {0.8}

@@ -109,7 +109,7 @@ def test_pixels_read_shows_and_counts_what_is_read():
     shown = first.images[0].get_array().filled(np.nan)
     wanted = np.where(paths > 0, paths, np.nan)[1:6, 1:6]
     np.testing.assert_array_equal(shown, wanted)
-    assert first.images[0].get_extent() == [-2.5, 2.5, -2.5, 2.5]
+    assert first.images[0].get_extent() == [-2.5, 2.5, 2.5, -2.5]
     for wrong, message in (
         ({}, "panels is empty"),
         ({"a": torch.ones(4, 4)}, "n odd"),
@@ -139,6 +139,7 @@ def test_live_shares():
     assert np.allclose(percent.get_array(), 100 * shares)
     assert np.array_equal(grey.get_array().mask, ~dead.numpy())
     assert percent.get_extent() == [0.5, 3.5, 3.5, 5.5]
+    assert percent.origin == grey.origin == "lower"
     assert axes.lines[0].get_xydata().tolist() == [[1, 4], [2, 5]]
     with pytest.raises(ValueError, match="got 1 sizes for 2 rows"):
         plots.live_shares(shares, dead, [4], [1, 2, 3])

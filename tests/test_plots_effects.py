@@ -131,3 +131,24 @@ def test_paired_gains_shows_every_pair_beside_the_mean():
     assert (band.get_y(), band.get_height()) == (0.5, 1.0)
     with pytest.raises(ValueError, match="2 effects"):
         plots.paired_gains({"aspp": [1.0]}, [effect, effect])
+
+
+def test_effects_stand_in_the_row_of_their_name():
+    mixed = [EFFECTS[2], EFFECTS[0], EFFECTS[1], EFFECTS[0]]
+    (axes,) = plots.effects_with_intervals(mixed, "points").axes
+    drawn = [row for c in axes.containers for row in c[0].get_xydata().tolist()]
+    assert sorted(drawn, key=lambda row: row[1]) == [
+        [effect.points, row] for row, effect in enumerate(mixed)
+    ]
+    names = [tick.get_text() for tick in axes.get_yticklabels()]
+    assert names == [effect.name for effect in mixed]
+    bought, costs = plots.gains_and_costs(mixed, {"time (%)": [1, 2, 3, 4]}).axes
+    places = [c[0].get_ydata().item() for c in bought.containers]
+    assert places == [0, 1, 2, 3]
+    assert [bar.get_y() + bar.get_height() / 2 for bar in costs.patches] == places
+
+
+def test_lines_of_pairs_say_whether_the_second_was_on():
+    (axes,) = plots.means_of_pairs({("a", "b"): [[60, 70], [62, 75]]}, "%").axes
+    lines = {line.get_label(): line.get_ydata().tolist() for line in axes.lines}
+    assert lines == {"without b": [60, 62], "with b": [70, 75]}

@@ -76,3 +76,12 @@ def test_claim_sizes():
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["0.5", "1", "2"]
     with pytest.raises(ValueError, match="at least one curve"):
         plots.claim_sizes({}, 100)
+
+
+def test_dots_lie_on_their_intervals():
+    series = {"a": [(5, 4, 7), (6, 5, 8)], "b": [(1, 0, 2), (2, 1, 3)]}
+    (axes,) = plots.dots_with_intervals(["cat", "dog"], series, "").axes
+    for dots, bars in zip(axes.lines, axes.collections, strict=True):
+        rows = [segment[0, 1] for segment in bars.get_segments()]
+        assert dots.get_ydata().tolist() == rows
+        assert [round(row) for row in rows] == [0, 1]

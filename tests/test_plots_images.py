@@ -122,6 +122,11 @@ def test_class_examples_sorts_by_class():
     assert len(drawn) == len(expected)
     for picture, index in zip(drawn, expected, strict=True):
         assert (picture == IMAGES[index].permute(1, 2, 0).numpy()).all()
+    (axes,) = figure.axes
+    heights = {text.get_text(): text.get_position()[1] for text in axes.texts}
+    for index, image in zip(expected, axes.images, strict=True):  # beside its name
+        left, _, bottom, top = image.get_extent()
+        assert top < heights[NAMES[LABELS[index]]] < bottom and left >= 200
     with pytest.raises(ValueError, match="per_class must be at least 1"):
         plots.class_examples(IMAGES, LABELS, NAMES, per_class=0)
 

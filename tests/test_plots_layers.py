@@ -93,3 +93,13 @@ def test_kernel_places_are_those_of_the_library(size, kernel_size, stride, paddi
 def test_a_kernel_without_a_place_is_refused():
     with pytest.raises(ValueError, match="no place for a kernel of 5"):
         plots.kernel_places(size=3, kernel_size=5, padding=0)
+
+
+def test_kernel_stands_where_a_convolution_reads():
+    (axes,) = plots.kernel_places(size=7, kernel_size=3, stride=2, padding=1).axes
+    for row, line in zip((1.5, 3.5, 5.5, 7.5), axes.lines, strict=True):
+        assert line.get_xdata().tolist() == [1.5, 3.5, 5.5, 7.5]
+        assert set(line.get_ydata()) == {row}
+    assert [box.get_xy() for box in axes.patches] == [(0, 0), (2, 0)]
+    inside = np.asarray(axes.collections[0].get_array()).reshape(9, 9) > 0.5
+    assert (inside == np.pad(np.ones((7, 7), bool), 1)).all()

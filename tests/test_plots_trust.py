@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from drawn import IMAGES, LABELS, NAMES, pictures, random_predictions, texts
 
 from cifar_helpers import calibration, intervals, plots
@@ -139,3 +140,19 @@ def test_reader_beside_network():
     assert (low, high) == pytest.approx(intervals.wilson_interval(2, 4))
     (axes,) = plots.reader_beside_network(network, None).axes
     assert [line.get_label() for line in axes.lines] == ["calibrated", "the network"]
+
+
+def test_evidence_lies_over_its_picture_as_it_was_given():
+    maps = {"one": np.arange(128.0).reshape(2, 8, 8) - 60}
+    (axes,) = plots.evidence_grid(IMAGES[:2], maps, ["cat", "dog"]).axes
+    grey = [i for i in axes.images if i.get_cmap().name == "gray"]
+    shown = [i for i in axes.images if i.get_cmap().name == "RdBu_r"]
+    photos = [i for i in axes.images if i not in grey + shown]
+    for k, image in enumerate(IMAGES[:2]):
+        assert np.array_equal(shown[k].get_array(), maps["one"][k])
+        light = torch.tensor([0.299, 0.587, 0.114]) @ image.flatten(1).float() / 255
+        expected = 0.2 + 0.8 * light.view(8, 8)
+        np.testing.assert_allclose(grey[k].get_array(), expected, atol=1e-6)
+        assert np.array_equal(photos[k].get_array(), image.permute(1, 2, 0))
+        assert grey[k].get_extent() == shown[k].get_extent()
+        assert photos[k].get_extent()[2:] == shown[k].get_extent()[2:]  # one row

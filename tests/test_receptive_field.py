@@ -451,3 +451,23 @@ def test_table_has_a_row_per_layer():
     rows = as_rows(fields)
     assert [row["name"] for row in rows] == ["0", "1"]
     assert rows[0]["size"] == (3, 3)
+
+
+STRIDES = {
+    "upsampling": (lambda m, x: F.interpolate(x, scale_factor=2), (0.5, 0.5)),
+    "aligned": (
+        lambda m, x: F.interpolate(x, (15, 8), mode="bilinear", align_corners=True),
+        (0.5, 1),
+    ),
+    "adaptive": (lambda m, x: F.adaptive_avg_pool2d(x, (4, 2)), (2, 4)),
+    "slice": (lambda m, x: x[:, :, ::2, ::4], (2, 4)),
+    "unshuffle": (lambda m, x: F.pixel_unshuffle(x, 2), (2, 2)),
+    "smallest": (lambda m, x: x[:, :, ::2, ::2] + x[:, :, :4, :4], (1, 1)),
+    "gate": (lambda m, x: x[:, :, ::2, ::2] * x.mean((2, 3), keepdim=True), (2, 2)),
+}
+
+
+@pytest.mark.parametrize("name", STRIDES)
+def test_stride_is_the_pixels_from_one_output_to_the_next(name):
+    forward, stride = STRIDES[name]
+    assert receptive_field(Function(forward), (2, 8, 8))[-1].stride == stride

@@ -16,6 +16,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.autograd import DeviceType
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel
@@ -30,6 +31,7 @@ from cifar_helpers.data import (
     LabelledImages,
     load_cifar10,
     normalize,
+    split,
 )
 from cifar_helpers.evaluation import evaluate
 from cifar_helpers.model import CIFAR10Net, NetConfig, predict
@@ -1139,3 +1141,81 @@ def test_evaluation_leaves_every_submodule_in_its_mode(few):
     evaluate(model, few)
     predict(model, few.images)
     assert model.training and model.aspp.training and not model.initial.norm.training
+
+
+ASKED = [  # entries of a recipe, and what they mean
+    ({"crop_padding": 7}, lambda x, draw: augment.random_crop(x, 7, draw)),
+    ({"flip": True}, augment.random_flip),
+    ({"cutout_size": 12}, lambda x, draw: augment.cutout(x, 12, draw)),
+    (
+        {"crop_padding": 2, "flip": True, "cutout_size": 5},
+        lambda x, draw: augment.cutout(
+            augment.random_flip(augment.random_crop(x, 2, draw), draw), 5, draw
+        ),
+    ),
+]
+
+
+@pytest.mark.parametrize("changes, by_hand", ASKED, ids=lambda v: str(v)[:40])
+def test_a_step_sees_what_its_recipe_asks_for(few, changes, by_hand):
+    """With the recipe's own numbers, in this order, drawn from its seed."""
+    recipe = replace(QUICK, label_smoothing=0.2, seed=3, **PLAIN | changes)
+    inputs, targets = Trainer(network(), recipe, 4).augmented(few.images, few.labels)
+    changed = by_hand(few.images, torch.Generator().manual_seed(3))
+    assert not torch.equal(changed, few.images)
+    torch.testing.assert_close(inputs, normalize(changed))
+    smooth = 0.8 * F.one_hot(few.labels, 10) + 0.02
+    torch.testing.assert_close(targets, smooth)
+
+
+def test_small_images_are_those_of_pillow(few):
+    """Its bilinear filter reads all pixels, too: none is skipped on the way down."""
+    config = replace(QUICK, low_resolution_fraction=0.5, **PLAIN)  # to 24 x 24
+    inputs, _ = Trainer(network(), config, 4).augmented(few.images, few.labels)
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (MEAN, STD))
+    for image, got in zip(few.images, 255 * (inputs * std + mean), strict=True):
+        small = Image.fromarray(image.permute(1, 2, 0).numpy())
+        small = np.array(small.resize((24, 24), Image.Resampling.BILINEAR))
+        assert np.abs(got.permute(1, 2, 0).numpy() - small).max() < 2
+
+
+def test_speed_counts_the_images_of_the_timed_steps(few, monkeypatch):
+    """Two steps set things up, which takes long; each of the others half a second."""
+    clock, sizes = [0.0], []
+
+    def step(trainer, images, labels):
+        sizes.append(len(labels))
+        clock[0] += 100.0 if len(sizes) <= 2 else 0.5
+
+    monkeypatch.setattr(Trainer, "train_step", step)
+    fake = SimpleNamespace(perf_counter=lambda: clock[0])
+    monkeypatch.setattr(speed_module, "time", fake)
+    assert measure_speed(network(), few, QUICK, seconds=10.0) == pytest.approx(8 / 0.5)
+    assert sizes == [8] * (2 + 20)
+
+
+def test_seconds_before_an_interruption_count(few):
+    trainer, kept = Trainer(network(), QUICK, 3), []
+    trainer.begin_epoch(20)["seconds"] = 1000.0  # as a checkpoint gives it back
+    row = train_one_epoch(
+        trainer, few, on_step=lambda: kept.append(trainer.epoch["seconds"])
+    )
+    assert 1000 < kept[0] <= kept[-1] <= row["seconds"] < 1100
+
+
+def test_card_tells_the_last_epoch_on_the_same_held_out_images(
+    small_world, tmp_path, monkeypatch
+):
+    """Whatever the run's seed: else two runs would be judged on different images."""
+    judged = []
+
+    def note(model, data, *arguments):
+        judged.append(data.images)
+        return {"loss": 1.0, "accuracy_percent": 10.0 * len(judged)}
+
+    monkeypatch.setattr(training, "evaluate", note)
+    command(tmp_path, "--validation", "10", "--seed", "3")
+    card = json.loads((tmp_path / "baseline.json").read_text())
+    assert card["validation_accuracy_percent"] == 20  # two epochs
+    _, held_out = split(small_world.train, 10, seed=0)
+    assert all(torch.equal(images, held_out.images) for images in judged)

@@ -141,7 +141,7 @@ def pixels_read(panels: Mapping[str, object]) -> Figure:
             far = int(np.abs(places).max()) if len(places) else 0
             seen = slice(middle - far, middle + far + 1)
             shown = np.where(counts > 0, counts, np.nan)[seen, seen]
-            edges = [-far - 0.5, far + 0.5] * 2
+            edges = [-far - 0.5, far + 0.5, far + 0.5, -far - 0.5]  # rows go down
             axes.imshow(shown, extent=edges, vmin=0, cmap=SEQUENTIAL)
             axes.set_title(f"{title}\n{len(places):,} of {shown.size:,} pixels")
             axes.set(xlabel="column offset (pixels)", facecolor="white")
