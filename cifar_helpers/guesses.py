@@ -151,13 +151,14 @@ def guesses_file() -> Path:
 
 def _keep(asked: Guess, measured, hit: bool) -> bool:
     """Write the record under its key, over an older one; whether that was possible."""
-    records = {record["key"]: record for record in kept()}
+    earlier = kept()
+    records = {record["key"]: record for record in earlier}
     records[asked.key] = {**asdict(asked), "measured": measured, "hit": hit}
     try:
         path = guesses_file()
         unfinished = path.with_name(f"{path.name}.{os.getpid()}")
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists() and not kept():  # damaged: perhaps it can be mended by hand
+        if path.exists() and not earlier:  # damaged: perhaps it can be mended by hand
             path.replace(path.with_name(f"{path.name}.damaged"))
         unfinished.write_text(json.dumps(records, indent=1), encoding="utf-8")
         unfinished.replace(path)

@@ -108,6 +108,11 @@ def wilson_range(accuracy: float) -> str:
     return "{:.1f} to {:.1f}".format(*wilson_interval(right, TEST_IMAGES))
 
 
+def standard_error(accuracy: float) -> float:
+    """Of an accuracy, in per cent, on the test images."""
+    return (accuracy * (100 - accuracy) / TEST_IMAGES) ** 0.5
+
+
 def judged_before(name: str) -> str:
     """Test accuracies of earlier versions of a network or its recipe."""
     rows = read_rows(runtime.RESULTS / "champion.csv")
@@ -483,18 +488,16 @@ def as_long() -> str:
         for run in read_rows(runtime.RESULTS / "champion.csv")
         if run["epochs"] == str(length) and run["test_accuracy_percent"]
     ]
-    runs.sort(key=lambda run: float(run["test_accuracy_percent"]))
-    shares = [float(run["test_accuracy_percent"]) / 100 for run in runs]
-    errors = [share * (1 - share) / TEST_IMAGES for share in shares]
-    rows = []
-    for run, share, error in zip(runs, shares, errors, strict=True):
-        half = 196 * (error + errors[-1]) ** 0.5
-        minus = f"{100 * (share - shares[-1]):+.2f} ± {half:.2f}"
+    runs.sort(key=lambda run: run["run"] == "champion")  # it comes last
+    rows, best = [], float(runs[-1]["test_accuracy_percent"])
+    for run in runs:
+        accuracy = float(run["test_accuracy_percent"])
+        half = 1.96 * hypot(standard_error(accuracy), standard_error(best))
         rows.append([
             run["run"].partition("-")[0],
             f"{int(run['multiply_adds']) / 1e6:.1f} M",
-            f"{100 * share:.2f} % ({wilson_range(100 * share)})",
-            minus if run is not runs[-1] else "",
+            f"{accuracy:.2f} % ({wilson_range(accuracy)})",
+            f"{accuracy - best:+.2f} ± {half:.2f}" if run is not runs[-1] else "",
         ])  # fmt: skip
     header = ["network and recipe", "multiply-adds"]
     header += ["test accuracy (95 %, Wilson)", "minus the champion (points)"]

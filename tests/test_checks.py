@@ -61,12 +61,11 @@ def test_mistakes_get_their_hint(check, attempt, words):
 def test_a_check_leaves_what_the_reader_draws_next_as_it_was(
     check, attempt, words, monkeypatch
 ):
-    seeded = []  # torch.manual_seed seeds GPUs, too, where nothing puts it back
-    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
     torch.manual_seed(12)
     next_draw = torch.rand(3)
     torch.manual_seed(12)
-    seeded.clear()
+    seeded = []  # torch.manual_seed seeds GPUs, too, where nothing puts it back
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
     check(attempt)
     assert torch.equal(torch.rand(3), next_draw) and not seeded
 

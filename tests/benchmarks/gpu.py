@@ -22,10 +22,9 @@ the test set once, when finished.
 
 Training is a process of its own: if it falls, its piece is taken up again from the
 checkpoint in the plain form, and left out if that falls, too; if it hangs, it is ended
-a minute after the time is over. `--out` gets
-speed.csv, runs.csv, times.csv, log.txt, the teacher, and gpu.tar with weights, cards,
-histories and checkpoints: after every piece, and in long runs about once a minute. A
-rehearsal on a CPU:
+a minute after the time is over. `--out` gets speed.csv, runs.csv, times.csv, log.txt,
+the teacher, and gpu.tar with weights, cards, histories and checkpoints: after every
+piece, and in long runs about once a minute. A rehearsal on a CPU:
 
     python -m tests.benchmarks.gpu --device cpu --source sample --images 300 \\
         --batch-size 50 --epochs 3 --teacher-width 8 --minutes 2 --out rehearsal
