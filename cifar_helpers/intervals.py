@@ -1,10 +1,11 @@
 """95 % intervals: what ± means in the series.
 
 One accuracy: `wilson_interval`. Two networks judged on the same images:
-`paired_interval` for the difference, `mcnemar` for the test. Several tests at once:
-`holm`. Runs with different seeds:
-`mean_interval`, `welch_interval`, `pooled_intervals`; these take the runs' results as a
-sample from a normal distribution, and raise ValueError unless all are finite numbers.
+`paired_interval` for the difference, `mcnemar` for the test. Two accuracies of which
+nothing else is known: `unpaired_interval`. Several tests at once: `holm`. Runs with
+different seeds: `mean_interval`, `welch_interval`, `pooled_intervals`; these take the
+runs' results as a sample from a normal distribution, and raise ValueError unless all
+are finite numbers.
 """
 
 import math
@@ -56,6 +57,26 @@ def paired_interval(first, second) -> tuple[float, float, float]:
     difference = (only_first - only_second) / images
     low, high = max(-1.0, centre - half), min(1.0, centre + half)
     return 100 * difference, 100 * low, 100 * high
+
+
+def unpaired_interval(first, second, total):
+    """Accuracy `first` minus accuracy `second`, and half its 95 % interval's width.
+
+    Both are in percent, of `total` images each; arrays give arrays. For two independent
+    samples of images. Where both judged the same ones and the answers were kept,
+    `paired_interval` uses that, and is narrower. Not for accuracies near 0 or 100 %: at
+    those its width is 0. Source: Newcombe 1998, "Interval Estimation for the Difference
+    between Independent Proportions: Comparison of Eleven Methods", method 1. Raises
+    ValueError for accuracies outside 0 to 100, and for less than one image.
+    """
+    first, second = np.asarray(first, float) / 100, np.asarray(second, float) / 100
+    for share in (first, second):
+        if not ((share >= 0) & (share <= 1)).all():
+            raise ValueError(f"accuracies must be 0 to 100 percent, got {100 * share}")
+    if not np.all(np.asarray(total) >= 1):
+        raise ValueError(f"need at least 1 image, got {total}")
+    variance_of_both = (first * (1 - first) + second * (1 - second)) / total
+    return 100 * (first - second), 196 * np.sqrt(variance_of_both)
 
 
 def mcnemar(first, second) -> float:

@@ -13,6 +13,7 @@ from cifar_helpers.intervals import (
     paired_interval,
     pooled_intervals,
     t_quantile,
+    unpaired_interval,
     welch_interval,
     wilson_interval,
     wilson_limits,
@@ -167,6 +168,37 @@ def test_what_is_no_sample_of_runs_is_refused(runs):
             interval(runs)
     with pytest.raises(ValueError, match="a finite number for each of 2 runs"):
         pooled_intervals([FIRST, runs])
+
+
+def test_unpaired_interval_by_hand():
+    """Half of 50 images, twice: an error of sqrt(2 / 4 / 50), or 10 points."""
+    assert unpaired_interval(50, 50, 50) == pytest.approx((0, 19.6))
+    difference, half = unpaired_interval([50, 90], [50, 80], 50)
+    error = 100 * math.sqrt(0.9 * 0.1 / 50 + 0.8 * 0.2 / 50)
+    assert difference == pytest.approx([0, 10])
+    assert half == pytest.approx([19.6, 1.96 * error])
+
+
+def test_unpaired_interval_covers_the_truth():
+    """In about 95 of 100 draws of 400 images from two known shares."""
+    draw = np.random.default_rng(0)
+    first, second = (100 * draw.binomial(400, p, 4000) / 400 for p in (0.9, 0.8))
+    difference, half = unpaired_interval(first, second, 400)
+    assert np.mean(abs(difference - 10) <= half) == pytest.approx(0.95, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    "first, second, total, message",
+    [
+        (101, 50, 10, "0 to 100"),
+        (50, -1, 10, "0 to 100"),
+        ([50, math.nan], 50, 10, "0 to 100"),
+        (50, 50, 0, "1 image"),
+    ],
+)
+def test_unpaired_interval_refuses_what_is_no_accuracy(first, second, total, message):
+    with pytest.raises(ValueError, match=message):
+        unpaired_interval(first, second, total)
 
 
 def test_paired_interval_ends_where_accuracies_do():
