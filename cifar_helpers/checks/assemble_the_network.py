@@ -41,7 +41,10 @@ def best_wrong_loss(loss) -> str:
             F.cross_entropy(certain, wrong).item()
         ),
         "The sum runs over all ten classes: e to the 1 once, and e to the 0 nine "
-        "times.": (math.log(9), math.log(9) - 1, math.log(1 + 9 / math.e) - 1),
+        "times.": (math.log(9), math.log(9) - 1),
+        "The 1 was subtracted twice: it is already in 9 / e.": (
+            math.log(1 + 9 / math.e) - 1
+        ),
         "The loss is minus the logarithm of the second softmax.": math.exp(-wanted),
         "This is what NLLLoss makes of probabilities. CrossEntropyLoss applies "
         "LogSoftmax first.": -1.0,
@@ -122,6 +125,9 @@ def log_softmax(attempt) -> str:
         "The sum runs over the batch: use the classes, dim=1.": exact.log_softmax(0),
         "Every image has its own sum, dim=1.": exact - exact.logsumexp((0, 1)),
         "The sign is turned: log-probabilities are never above zero.": -wanted,
+        "The maximum was subtracted in one place only: put the difference into both.": (
+            exact - (exact - exact.amax(1, keepdim=True)).logsumexp(1, keepdim=True)
+        ),
     }
     require_close(attempt(logits.clone()), wanted, "The log-probability", mistakes)
     for shift in (1000.0, -1000.0):

@@ -96,13 +96,17 @@ def fair_difference(attempt) -> str:
         "group 0, and measure that one.",
     )
     draw = torch.Generator().manual_seed(9)
-    in_order = attempt(torch.randn(240, 64, generator=draw), torch.arange(240) // 120)
-    require(
-        not is_nan(in_order),
-        "With all zeros before all ones your difference is no number: half of the "
-        "images has one group only. Shuffle the images before you halve them.",
-    )
-    as_number(in_order, what, advice)
+    for order, labels in (
+        ("all zeros before all ones", torch.arange(240) // 120),
+        ("zeros and ones taking turns", torch.arange(240) % 2),
+    ):
+        in_order = attempt(torch.randn(240, 64, generator=draw), labels)
+        require(
+            not is_nan(in_order),
+            f"With {order} your difference is no number: half of the images has one "
+            "group only. Shuffle the images before you halve them.",
+        )
+        as_number(in_order, what, advice)
     return (
         f"Right: {of_noise:+.2f} on noise, and {of_effect:+.2f} where the difference "
         "is 2. Half of the images choose, the other half measures."
@@ -131,6 +135,11 @@ def attention_strength(accuracies) -> str:
         f"Without looking at the image (t = 0) the accuracy should be lower than as "
         f"trained (t = 1), yours is {values[0]:.1f} % against {values[2]:.1f} %. Is t "
         "in front of the image's own change, (s - mean)?",
+    )
+    require(
+        values[0] > values[2] - 10,
+        f"With t = 0 every channel keeps its mean weight, and little is lost; yours is "
+        f"{values[0]:.1f} %. Only the change, s - mean, is to be multiplied by t.",
     )
     best = strengths[values.index(max(values))]
     return (

@@ -23,8 +23,9 @@ def image_through_layers(answers) -> str:
     wanted = "Give three numbers, (side, parameters, multiply-adds)"
     side, parameters, multiply_adds = as_items(answers, 3, wanted)
     mistakes = {
-        "Padding is added on both sides: use twice the padding.": 13,
-        "You counted the steps: the place at the start is missing.": (13, 12),
+        "One too few: use twice the padding, and in both layers count the place at the "
+        "start, too.": 13,
+        "You counted the steps: the place at the start is missing.": 12,
         "Without padding a 3 x 3 kernel loses a pixel on each side.": 16,
         "Without padding a 3 x 3 kernel loses a pixel on each side, two in all.": 15,
     }

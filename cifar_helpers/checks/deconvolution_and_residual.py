@@ -149,7 +149,7 @@ def start_as_identity(attempt) -> str:
     require(
         difference < 1e-6,
         f"The stack should be the identity, but changes its input by up to "
-        f"{difference:.2g}. What comes last in f, and can be zero? (norm.weight)",
+        f"{difference:.2g}. What comes last in f, and can be zero?",
     )
     (out * upstream).sum().backward()
     require_close(x.grad, upstream, "The gradient at the input")

@@ -35,7 +35,15 @@ def dilated_convolution(attempt) -> str:
             conv2d = torch.nn.functional.conv2d
             return conv2d(x, weight, padding=dilation, dilation=dilation, groups=3)
 
+        rolled = sum(
+            weight[:, 0, i, j, None, None]
+            * x.roll(((1 - i) * dilation, (1 - j) * dilation), (2, 3))
+            for i in range(3)
+            for j in range(3)
+        )
         mistakes = {
+            "What leaves on one side must not come in on the other, as with roll: pad "
+            "with zeros.": rolled,
             "Mirrored: weight[..., 0, 0] is the tap above left.": run(
                 weight.flip(2, 3)
             ),
@@ -95,8 +103,8 @@ def on_subgrids(attempt) -> str:
         split = _interleaved(x, d)
         mistakes = {
             "These are square blocks of neighbouring pixels, not interleaved "
-            "sub-grids: in x.reshape(n, c, h // d, d, w // d, d) the factor d comes "
-            "last.": blocks,
+            "sub-grids. Take the rows apart so that neighbours go to different grids: "
+            "which factor of h must come last?": blocks,
             "The sub-grids are right, but they are put back as blocks side by side.": (
                 conv2d(split, weight, padding=1, groups=3)
                 .view(2, d, d, 3, size[0] // d, size[1] // d)

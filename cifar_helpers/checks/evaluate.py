@@ -162,8 +162,8 @@ def rare_class(attempt) -> str:
         "False alarms come from the images that are not cats: divide them by these.": (
             percent(found, float((called - right) / cats), RARE)
         ),
-        "All alarms were counted as right: a share of them comes from the 99 % that "
-        "are no cats.": 100 * RARE * found,
+        "That is the share of all images that are cats and found. Divide it by the "
+        "share that is called cat, false alarms included.": 100 * RARE * found,
     }
     as_number(precision, "The precision")
     what = "The precision in percent where 1 % of the images are cats"
@@ -234,21 +234,29 @@ def better_sureness(attempt) -> str:
     labels = as_tensor(labels, "The labels", rows.shape[:1])
     advice = "One number per image: the higher, the surer."
     sure = as_tensor(sure, "Your measure", rows.shape[:1], advice)
+    require(
+        bool(((labels >= 0) & (labels < rows.shape[1])).all()),
+        f"The labels should be classes, 0 to {rows.shape[1] - 1}.",
+    )
     right = rows.argmax(1) == labels
-    usual, best, yours, turned = (
+    of_truth = rows.gather(1, labels.long()[:, None])[:, 0]  # (N,)
+    usual, best, told, yours, turned = (
         risk_area_percent(SimpleNamespace(confidence=confidence, correct=right))
-        for confidence in (rows.amax(1), right.double(), sure, -sure)
+        for confidence in (rows.amax(1), right.double(), of_truth, sure, -sure)
     )
     lead = f"The area should become smaller; it is {yours:.2f} %, before {usual:.2f} %."
     require(usual > best, "The predictions should hold a mistake that can be avoided.")
     require(
-        yours > best, "Your measure must not look at the labels: no mistake is left."
+        yours > max(best, told),
+        "No order of images is so good by chance: your measure must not look at the "
+        "labels, nor at the probability of the true class.",
     )
     if yours > usual and turned < usual:
         reject_mistakes(0, {f"{lead} The sign is wrong: turn it round.": 0})
-    if yours == usual:
+    if abs(yours - usual) < 0.005:
         hint = (
-            "Your order is that of the highest probability itself: look at others, too."
+            "Your order is (nearly) that of the highest probability itself: look at "
+            "others, too."
         )
         require(False, f"{lead} {hint}")
     require(yours < usual, lead)

@@ -108,7 +108,7 @@ def scrambled_pixels(result) -> str:
         abs(linear) < 5,
         f"The linear classifier changed by {linear:+.1f} points. It should hardly "
         "change: a weight moves with its pixel. Did you scramble training and "
-        "validation images in the same order?",
+        "validation images in the same order, and train on as many as before?",
     )
     require(
         network < 0,
@@ -144,6 +144,13 @@ def random_brightness(attempt) -> str:
     require(torch.equal(images, before), "You changed the input: return a new batch.")
     _require_one_factor_per_image(got)
     _require_range(got[:, 0, 0, 0] / 100, 0.4)
+    many = torch.cat([run(images, 0.4, seed)[:, 0, 0, 0] for seed in range(40)]) / 100
+    quarters = torch.histc(many, 4, 0.595, 1.405) / len(many)  # of 2,560 factors
+    require(
+        bool((quarters > 0.2).all()),
+        "Not all factors from 0.6 to 1.4 are drawn equally often: take torch.rand, "
+        "which is even, and nothing that gathers in the middle or at the ends.",
+    )
     require(
         torch.equal(run(images, 0.4), got)
         and not torch.equal(run(images, 0.4, seed=1), got),

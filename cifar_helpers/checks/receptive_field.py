@@ -154,8 +154,8 @@ def gapless_dilations(experiment) -> str:
     require(
         missing == 0,
         f"There are gaps: rows {top} to {bottom} are in reach, but {missing} of these "
-        "rows are never looked at. A dilation may be at most as large as the field in "
-        "front of it is wide; otherwise its taps leave a gap.",
+        "rows are never looked at. Sorted from small to large, a dilation may be at "
+        "most as large as the field of the smaller ones and the plain layer is wide.",
     )
     require(
         (top, bottom) == (0, 31),

@@ -25,9 +25,13 @@ def smallest_gain(points) -> str:
         "This is the interval of one mean. Both means are uncertain.": (
             t * spread / 3**0.5
         ),
-        "This is for two runs of each; here are three.": t * spread,
-        "Too wide: the errors of the two means do not add up; their squares do. And a "
-        "mean of three runs spreads less than one run.": 2 * t * spread / 3**0.5,
+        "This is t · s, which would be right for two runs of each; here are three, and "
+        "both means are uncertain.": t * spread,
+        "This is for one run of each; here are three.": t * spread * 2**0.5,
+        "Too wide: the errors of the two means do not add up; their squares do.": 2
+        * t
+        * spread
+        / 3**0.5,
         "1.96 is for a spread that is known exactly; take Student's t.": 1.96
         * spread
         * share,

@@ -35,7 +35,7 @@ def mixed_run(attempt) -> str:
         ),
     }
     otherwise = "Add up times."
-    require_close(rate, right, "The rate", mistakes, otherwise, 1, secret=True)
+    require_close(rate, right, "The rate", mistakes, otherwise, 5, secret=True)
     mistakes = {
         "Those are seconds: divide by 60.": IMAGES / right,
         "Those are hours: multiply by 60.": IMAGES / right / 3600,
@@ -150,8 +150,8 @@ def size_experiment(attempt) -> str:
     require(min(expected, small, full) > 0, "All three should be above zero.")
     ratio = small / full
     require(
-        ratio > 1,
-        "Small images should train at more images per second, not fewer: did you "
+        ratio > 0.7,
+        "Small images should not train at far fewer images per second: did you "
         "exchange the two, or measure while something else kept the machine busy?",
     )
     require(
@@ -160,8 +160,19 @@ def size_experiment(attempt) -> str:
         "measure both with the same batch size, after a step that sets things up.",
     )
     near = "near" if abs(expected / ratio - 1) < 0.25 else "not near"
+    if ratio < 1.3:
+        why = (
+            "Here the pixels are hardly what the time goes to: the update and the "
+            "start of each operation take as long for small images."
+        )
+    elif ratio < 4:
+        why = (
+            "The pixels alone would give 4; what does not shrink with them (the "
+            "update, the start of each operation) keeps it below."
+        )
+    else:
+        why = "The pixels alone would give 4; something else helps small images, too."
     return (
         f"Measured: {ratio:.1f} times as many images per second, {near} your "
-        f"{expected:g}. The pixels alone would give 4; what does not shrink with them "
-        "(the update, the start of each operation) keeps it below."
+        f"{expected:g}. {why}"
     )

@@ -14,8 +14,8 @@ from cifar_helpers.checks.framework import (
     require,
     require_close,
 )
-from cifar_helpers.factorial import holm, smallest_visible
-from cifar_helpers.intervals import welch_interval
+from cifar_helpers.factorial import smallest_visible
+from cifar_helpers.intervals import holm, welch_interval
 
 SPREAD, DIFFERENCE = 0.6, 0.3  # points, of exercise 1
 EXPECTATIONS = ("better", "worse", "the same")
@@ -37,7 +37,7 @@ def runs_needed(runs) -> str:
         hint = "Both means are uncertain: their variances add up."
         forgotten = next(n for n in range(2, 999) if half_of_one_mean(n) <= DIFFERENCE)
         close = "Almost: did you take 1.96 in place of Student's t?"
-        more = hint if runs <= forgotten else close if needed - runs < 3 else ""
+        more = hint if runs <= forgotten + 1 else close if needed - runs < 3 else ""
         raise Wrong(
             f"With {runs} runs of each the half-width should be {DIFFERENCE} or less, "
             f"it is {half:.3f}. {more}".strip()

@@ -20,6 +20,11 @@ def unsafe(logits):
     return logits - logits.exp().sum(dim=1, keepdim=True).log()
 
 
+def maximum_once(logits):
+    most = logits.max(dim=1, keepdim=True).values
+    return logits - (logits - most).exp().sum(dim=1, keepdim=True).log()
+
+
 def maximum_of_all(z):
     z = z - z.max()
     return z - z.exp().sum(dim=1, keepdim=True).log()
@@ -69,6 +74,7 @@ WRONG = [
     (LOSS, 2.303, "knows nothing"),
     (LOSS, math.log(math.e + 9), "sure of the true class"),
     (LOSS, math.log(9), "nine times"),
+    (LOSS, math.log(1 + 9 / math.e) - 1, "subtracted twice"),
     (LOSS, -1, "NLLLoss"),
     (LOSS, math.e / (math.e + 9), "minus the logarithm"),
     (LOSS, 5, "minus log_softmax"),
@@ -84,6 +90,7 @@ WRONG = [
     (checks.log_softmax, lambda z: z.softmax(dim=1), "take the logarithm"),
     (checks.log_softmax, lambda z: z.log_softmax(dim=0), "over the batch"),
     (checks.log_softmax, lambda z: -z.log_softmax(dim=1), "sign is turned"),
+    (checks.log_softmax, maximum_once, "in one place only"),
     (checks.log_softmax, unsafe, "nan or inf", "Subtract each row's maximum"),
     (checks.log_softmax, over_everything, "Every image has its own sum"),
     (checks.log_softmax, maximum_of_all, "in one batch", "each row's own maximum"),

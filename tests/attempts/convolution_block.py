@@ -74,7 +74,8 @@ RIGHT = [
     (FOLD, in_place),
 ]
 WRONG = [
-    (LAYERS, (13, 11_664, 2_327_040), "on both sides"),
+    (LAYERS, (13, 11_664, 2_327_040), "use twice the padding"),
+    (LAYERS, (12, 11_664, 2_327_040), "counted the steps"),
     (LAYERS, (12, 11_664, 2_327_040), "place at the start"),
     (LAYERS, (16, 11_664, 2_327_040), "loses a pixel on each side"),
     (LAYERS, (15, 11_664, 2_327_040), "each side, two in all"),

@@ -77,6 +77,6 @@ WRONG = [
     (IDENTITY, frozen, "frozen parameter"),
     (IDENTITY, removed, "Keep all blocks"),
     (IDENTITY, lambda stack: stack.double(), "Keep all blocks"),
-    (IDENTITY, last_only, "should be the identity", "norm.weight"),
+    (IDENTITY, last_only, "should be the identity", "What comes last in f"),
     (IDENTITY, small, "should be the identity"),
 ]

@@ -36,6 +36,16 @@ def no_padding(x, weight, dilation):
     return from_shifts(F.pad(x, (-1,) * 4), weight, dilation, pad=1, step=1)
 
 
+def rolled(x, weight, dilation):
+    """What leaves the map on one side comes in on the other."""
+    steps = [(i, j) for i in range(3) for j in range(3)]
+    return sum(
+        weight[:, 0, i, j].view(-1, 1, 1)
+        * x.roll((dilation - i * dilation, dilation - j * dilation), (2, 3))
+        for i, j in steps
+    )
+
+
 def on_subgrids(split_last=True, join_last=True, dilation=None):
     """A dilated convolution on sub-grids, with room for mistakes."""
 
@@ -86,6 +96,7 @@ WRONG = [
     (CONV, lambda x, w, d: from_shifts(x, w.mT, d), "swapped"),
     (CONV, lambda x, w, d: from_shifts(x, w, 1), "dilation is ignored"),
     (CONV, lambda x, w, d: 2 * from_shifts(x, w, d), "the output at"),
+    (CONV, rolled, "as with roll"),
     (CONV, in_place, "in place"),
     (CONV, lambda x, w, d: 7, "should be a tensor of shape (2, 3, 9, 9), yours is 7"),
     (SOLID, (1, 2, 4, 8), "field is 31 wide. It can be wider"),

@@ -44,6 +44,12 @@ ROWS = torch.tensor(  # the second highest probability and the lowest are wrong
     ]
 ).log()
 LABELS = torch.tensor([0, 1, 1, 2, 1])
+SHY = (  # the last is right, by less than the third gives the class that is true
+    torch.tensor(
+        [[0.9, 0.06, 0.04], [0.8, 0.15, 0.05], [0.5, 0.45, 0.05], [0.4, 0.35, 0.25]]
+    ).log(),
+    torch.tensor([0, 1, 1, 0]),
+)
 LATER = torch.tensor([5.0, 4.0, 3.0, 2.0, 1.0])  # the first mistake is answered third
 
 
@@ -99,16 +105,22 @@ WRONG = [
     (RARE, (CATS, PRECISION / 100), "give percent"),
     (RARE, (CATS, 93.75), "That is the precision on the test set"),
     (RARE, (CATS, 90), "That is the recall"),
-    (RARE, (CATS, 0.9), "All alarms were counted as right"),
+    (RARE, (CATS, 0.9), "the share of all images"),
     (RARE, (CATS, 100 * 90 / (90 + 0.06 * 9900)), "divide them by these"),
     (RARE, (CATS, 50), "Take 10,000 such images"),
     (RARE, (CATS[0], 50), "one row and one column"),
     (RARE, (CATS[:3, :3], 50), "one row and one column"),
     (RARE, (0 * CATS, 50), "should hold cats"),
     (RARE, (CATS, "many"), "The precision should be a number, yours is 'many'"),
-    (SURE, (ROWS, LABELS, ROWS.amax(1)), "that of the highest probability itself"),
+    (
+        SURE,
+        (ROWS, LABELS, ROWS.amax(1)),
+        "that of the highest probability",
+    ),
     (SURE, (ROWS, LABELS, -LATER), "The sign is wrong"),
     (SURE, (ROWS, LABELS, (ROWS.argmax(1) == LABELS).float()), "look at the labels"),
+    (SURE, (*SHY, SHY[0].gather(1, SHY[1][:, None])[:, 0]), "look at the labels"),
+    (SURE, (ROWS, LABELS + 2, LATER), "should be classes, 0 to 2"),
     (SURE, (ROWS, LABELS, ROWS), "One number per image"),
     (SURE, (ROWS, LABELS[:3], LATER), "of shape (5,)"),
     (SURE, (ROWS, ROWS.argmax(1), LATER), "a mistake that can be avoided"),

@@ -29,6 +29,11 @@ def brightness(shape, seeded=True, clamp=True, dtype=torch.uint8, spread=2.0):
     return attempt
 
 
+def normal_brightness(images, strength, generator):
+    draw = torch.randn(len(images), 1, 1, 1, generator=generator).clamp(-1, 1)
+    return (images * (1 + strength * draw)).round().clamp(0, 255).to(torch.uint8)
+
+
 def in_place(images, strength, generator):
     images.copy_(right_brightness(images, strength, generator))
     return images
@@ -89,5 +94,6 @@ WRONG = [
     (BRIGHTNESS, brightness(EACH, seeded=False), "generator=generator"),
     (BRIGHTNESS, brightness(EACH, spread=0.8), "evenly"),
     (BRIGHTNESS, brightness(EACH, spread=3), "should lie between 0.6 and 1.4"),
+    (BRIGHTNESS, normal_brightness, "equally often"),
     (BRIGHTNESS, in_place, "return a new batch"),
 ]

@@ -36,6 +36,7 @@ RIGHT = [
 WRONG = [
     (GAIN, 2.447 * 0.85 / 3**0.5, "Both means"),
     (GAIN, 2.447 * 0.85, "two runs of each"),
+    (GAIN, 2**0.5 * 2.447 * 0.85, "for one run of each"),
     (GAIN, 2 * 2.447 * 0.85 / 3**0.5, "their squares do"),
     (GAIN, 1.96 * 0.85 * (2 / 3) ** 0.5, "Student's t"),
     (GAIN, 0.85 * (2 / 3) ** 0.5, "one standard error"),

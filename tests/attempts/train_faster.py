@@ -82,6 +82,9 @@ RIGHT = [
     (PLAN, plan(lambda many: max(1, math.floor(many)))),
     (SIZES, (4.0, 4100.0, 1500.0)),
     (SIZES, (2.5, 4000.0, 1600.0)),
+    (SIZES, (4.0, 950.0, 1000.0)),  # where the start of operations takes the time
+    (SIZES, (4.0, 5000.0, 1000.0)),
+    (MIXED, (3340.0, 2.02)),
 ]
 WRONG = [
     (MIXED, (0.7 * 3800 + 0.3 * 2600, 2.0), "weighted by images"),

@@ -62,6 +62,7 @@ RIGHT = [
     (OWN, ("worse", [50.0, 51.0, 52.0], [50.5, 51.0, 52.0])),
 ]
 WRONG = [
+    (NEEDED, 18, "variances add up"),  # of one mean, with n - 1 degrees of freedom
     (NEEDED, 1, "nothing about its spread"),
     (NEEDED, enough_runs(means=1), "variances add up"),
     (NEEDED, enough_runs(lambda n: 1.96), "1.96 in place of Student's t"),
