@@ -74,7 +74,7 @@ def stop_gpu(folder):
     "run", [stop_stepwise, stop_ablation, stop_reference, stop_control, stop_gpu]
 )
 def test_a_run_that_was_stopped_is_no_result(run, stopped, tmp_path, monkeypatch):
-    monkeypatch.setitem(gpu_pieces.DESIGNS, "A", PRESETS["cpu"][0])
+    monkeypatch.setitem(gpu_pieces.DESIGNS, "C", PRESETS["cpu"][0])
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path)
     written = {path.name for path in tmp_path.rglob("*") if path.is_file()}

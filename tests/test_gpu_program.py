@@ -429,24 +429,56 @@ def test_run_goes_on_in_another_form(wanted, tmp_path):
     assert (work / "runs.csv").read_text() == before  # judged once
 
 
-def test_a_piece_that_falls_twice_is_left_out(tmp_path, monkeypatch):
+def test_a_piece_that_falls_is_tried_again_then_in_plain_form_then_left_out(
+    tmp_path, monkeypatch
+):
     started = []
 
     class Process:
         def __init__(self, what, options):
             started.append((options["pieces"], options["safe"]))
-            self.falls = "seed-1" in options["pieces"]
-            if self.falls:
+            self.returncode = int("seed-1" in options["pieces"])
+            if self.returncode:
                 (tmp_path / "piece").write_text("seed-1")
 
-        def wait(self, timeout):
-            return int(self.falls)
+        def poll(self):
+            return self.returncode
 
     monkeypatch.setattr(gpu, "start", Process)
     wanted = {"pieces": ["champion", "seed-1", "seed-2"], "until": time.time() + 9}
-    gpu.train(tmp_path, wanted | {"out": str(tmp_path / "out"), "command": ""})
+    wanted |= {"out": str(tmp_path / "out"), "command": "", "device": "cuda"}
+    gpu.train(tmp_path, wanted)
     every, fewer = ["champion", "seed-1", "seed-2"], ["champion", "seed-2"]
-    assert started == [(every, False), (every, True), (fewer, True)]
+    assert started == [*[(every, False)] * 2, (every, True), (fewer, True)]
+
+
+@pytest.mark.parametrize("device, patient", [("cuda", False), ("cpu", True)])
+def test_what_gives_no_sign_of_life_is_ended(tmp_path, monkeypatch, device, patient):
+    """On a GPU; on a CPU an epoch may take as long as it likes."""
+    monkeypatch.setattr(gpu, "PATIENCE_SECONDS", 0.5)
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(2)"])
+    options = {"device": device, "until": time.time() + 60}
+    code = gpu.wait(process, tmp_path, options)
+    assert code == (0 if patient else -signal.SIGKILL)
+    alive = "import pathlib, time\nfor _ in range(20):\n    time.sleep(0.1)\n"
+    alive += f"    pathlib.Path({str(tmp_path / 'alive')!r}).touch()"
+    process = subprocess.Popen([sys.executable, "-c", alive])
+    assert gpu.wait(process, tmp_path, options) == 0
+
+
+def test_measuring_what_cannot_start_ends_at_once(tmp_path, monkeypatch):
+    """A form that was ended from outside has not failed."""
+    started, options = [], {"out": str(tmp_path / "out")}
+
+    def start(what, options):
+        started.append(what)
+        return subprocess.Popen([sys.executable, "-c", "raise SystemExit(1)"])
+
+    monkeypatch.setattr(gpu, "start", start)
+    (tmp_path / "begun.json").write_text("{}")
+    gpu.prepare(tmp_path, options, 60)
+    assert started == ["measure"] * 2
+    assert not (tmp_path / "begun.json").exists()
 
 
 def test_what_cannot_start_ends_at_once_and_blames_no_piece(tmp_path, monkeypatch):
@@ -454,16 +486,19 @@ def test_what_cannot_start_ends_at_once_and_blames_no_piece(tmp_path, monkeypatc
     started = []
 
     class Process:
+        returncode = 1
+
         def __init__(self, what, options):
             started.append(options["pieces"])
 
-        def wait(self, timeout):
-            return 1
+        def poll(self):
+            return self.returncode
 
     monkeypatch.setattr(gpu, "start", Process)
     (tmp_path / "piece").write_text("seed-1")
     wanted = {"pieces": ["champion", "seed-1"], "until": time.time() + 9}
-    gpu.train(tmp_path, wanted | {"out": str(tmp_path / "out"), "command": ""})
+    wanted |= {"out": str(tmp_path / "out"), "command": "", "device": "cuda"}
+    gpu.train(tmp_path, wanted)
     assert started == [["champion", "seed-1"]] * 2
     assert "seed-1 fell" not in (tmp_path / "log.txt").read_text()
 
@@ -597,6 +632,7 @@ def came_back(tmp_path, monkeypatch):
     for name in ("plan.json", "teacher.json"):
         (work / name).write_text("{}")
     row = {"form": asdict(Form()), "words": "plain", "design": "A", "command": "c"}
+    row |= {"batch_size": 128, "hardware": "a GPU"}
     rows = [row | {"images_per_second": 5.0}, row | {"error": "it fell"}]
     (work / "measured.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
     for name in ("times.csv", "runs.csv"):
@@ -618,6 +654,24 @@ def test_results_that_came_back_are_kept_once(came_back):
     names = {path.name for path in (results / "gpu").iterdir()}
     assert names == {"a.json", "a.csv"}
     assert (results / "gpu" / "a.csv").read_text() == "a.csv"
+
+
+def test_a_speed_measured_again_takes_the_place_of_the_old_one(came_back):
+    work, out, results = came_back
+    gpu.main(["--keep", str(out)])
+    path = work / "measured.jsonl"
+    old = path.read_text()
+    for changed in (('"a GPU"', '"another GPU"'), ("5.0", "7.0")):
+        path.write_text(old.replace(*changed))
+        return_results(work, out)
+        gpu.main(["--keep", str(out)])
+    kept = read_rows(results / "gpu_speed.csv")
+    speeds = [(row["hardware"], row["images_per_second"]) for row in kept]
+    assert speeds == [("a GPU", "7.0"), ("another GPU", "5.0")]
+    path.write_text(old.replace("a GPU", "AMD EPYC, 2 threads"))
+    return_results(work, out)
+    with pytest.raises(ValueError, match="rehearsal on a CPU"):
+        gpu.main(["--keep", str(out)])
 
 
 @pytest.mark.parametrize(
@@ -658,9 +712,10 @@ def test_teacher_and_taught_wait_for_the_champion_and_for_time(wanted, tmp_path)
 def test_kept_speeds_are_those_of_forms_that_the_program_has():
     rows = read_rows(runtime.RESULTS / "gpu_speed.csv")
     assert rows and all(tuple(row) == SPEED for row in rows)
-    names = ("design", "form", "precision")
+    names = ("design", "form", "precision")  # of each GPU once
     designs = [forms_to_measure(torch.device("cuda"), design) for design in "AC"]
     known = {(d, str(f), f.precision) for some in designs for d, f, _ in some}
     assert {tuple(row[name] for name in names) for row in rows} <= known
-    keys = [(*(row[name] for name in names), row["batch_size"]) for row in rows]
+    names += ("batch_size", "hardware")
+    keys = [tuple(row[name] for name in names) for row in rows]
     assert len(set(keys)) == len(keys)

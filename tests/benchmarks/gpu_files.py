@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import tarfile
 import time
@@ -56,13 +57,18 @@ def return_results(work: Path, out: Path) -> None:
 def keep(out: Path) -> None:
     """Add what came back to the results files; what they have is not added again.
 
-    Weights stay in gpu.tar: a network that is to be shipped goes to `weights/` by hand.
-    Raises ValueError, before anything is written, for runs of a rehearsal and for those
-    that have the name of another.
+    A speed takes the place of an older one of the same form, batch and GPU. Weights
+    stay in gpu.tar: a network that is to be shipped goes to `weights/` by hand. Raises
+    ValueError, before anything is written, for a rehearsal, and for runs that have the
+    name of another.
     """
     from cifar_helpers import runtime  # torch: nothing else here needs it
-    from tests.benchmarks.rows import add_row, read_rows
+    from tests.benchmarks.rows import add_row, key_of, read_rows, replace_rows
 
+    for name in KEPT:
+        rows = read_rows(out / name)
+        if any(re.search(r"\d threads?\b", row.get("hardware", "")) for row in rows):
+            raise ValueError(f"{name} has rows of a rehearsal on a CPU: no results")
     results, files = runtime.RESULTS, {}
     with tarfile.open(out / "gpu.tar") as tar:
         for member in tar.getmembers():
@@ -79,13 +85,19 @@ def keep(out: Path) -> None:
     (results / "gpu").mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         (results / "gpu" / name).write_bytes(content)
+    same = key_of(("design", "form", "precision", "batch_size", "hardware"))
     for name, kept in KEPT.items():
-        if (out / name).exists():
-            old = read_rows(results / kept)
-            for row in read_rows(out / name):
-                failed = row.get("images_per_second") == ""
-                if row not in old and not failed:
-                    add_row(results / kept, row, tuple(row))
+        path, rows = results / kept, read_rows(out / name)
+        if name == "speed.csv":
+            worked = [row for row in rows if row["images_per_second"]]
+            latest = {same(row): row for row in [*read_rows(path), *worked]}
+            if worked:
+                replace_rows(path, list(latest.values()), SPEED)
+            continue
+        old = read_rows(path)
+        for row in rows:
+            if row not in old:
+                add_row(path, row, tuple(row))
 
 
 def write_speed(work: Path) -> None:

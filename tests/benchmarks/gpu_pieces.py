@@ -293,7 +293,11 @@ class Program:
             raise OutOfTime
 
     def is_over(self) -> bool:
-        """Whether the minutes are over, or the process that waits for this one fell."""
+        """Whether the minutes are over, or the process that waits for this one fell.
+
+        Asked after each epoch, it also leaves a sign of life.
+        """
+        (self.work / "alive").touch()
         return time.time() > self.options["until"] or os.getppid() != self.parent
 
     def give_back(self) -> None:
