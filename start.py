@@ -100,8 +100,14 @@ def install_command(uv: list[str], testing: bool, cpu: bool) -> list[str]:
 
 
 def python_inside() -> Path | None:
-    """The Python of the environment, if there is one."""
+    """The Python of the environment, if there is one, and the one it was made from."""
     places = ENVIRONMENT / "bin" / "python", ENVIRONMENT / "Scripts" / "python.exe"
+    settings, home = ENVIRONMENT / "pyvenv.cfg", None
+    if settings.exists():  # on Windows only this tells that the other one is gone
+        text = settings.read_text(encoding="utf-8")
+        home = re.search(r"^home *= *(.+?) *$", text, re.MULTILINE)
+    if home and not Path(home[1]).exists():
+        return None
     return next((place for place in places if place.exists()), None)
 
 

@@ -8,6 +8,7 @@ Left empty (`yours=...`), a guess never stops a notebook. What was guessed and r
 lies in a small file (`guesses_file()`); notebook 12 draws the reader's calibration.
 """
 
+import contextlib
 import html
 import json
 import math
@@ -15,6 +16,8 @@ import os
 from dataclasses import asdict, dataclass
 from numbers import Real
 from pathlib import Path
+
+from filelock import FileLock
 
 from cifar_helpers.download import CacheFolderError, cache_folder
 
@@ -136,7 +139,12 @@ def kept() -> list[dict]:
     try:
         records = json.loads(guesses_file().read_text(encoding="utf-8"))
     except (OSError, ValueError, CacheFolderError):
-        return []  # no file yet, or a damaged one
+        return []  # no file yet, one that cannot be read, or a damaged one
+    return _whole(records)
+
+
+def _whole(records) -> list[dict]:
+    """Those of a file's contents that have all entries, by key."""
     found = records.values() if isinstance(records, dict) else ()
     entries = {"key", "question", "yours", "sure", "measured", "hit"}
     whole = [r for r in found if isinstance(r, dict) and entries <= r.keys()]
@@ -151,20 +159,33 @@ def guesses_file() -> Path:
 
 def _keep(asked: Guess, measured, hit: bool) -> bool:
     """Write the record under its key, over an older one; whether that was possible."""
-    earlier = kept()
-    records = {record["key"]: record for record in earlier}
-    records[asked.key] = {**asdict(asked), "measured": measured, "hit": hit}
+    record = {**asdict(asked), "measured": measured, "hit": hit}
     try:
         path = guesses_file()
-        unfinished = path.with_name(f"{path.name}.{os.getpid()}")
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists() and not earlier:  # damaged: perhaps it can be mended by hand
-            path.replace(path.with_name(f"{path.name}.damaged"))
-        unfinished.write_text(json.dumps(records, indent=1), encoding="utf-8")
-        unfinished.replace(path)
-    except (OSError, CacheFolderError):
+        with FileLock(path.with_name(f"{path.name}.lock"), timeout=10):
+            _write(path, record)
+    except (OSError, CacheFolderError):  # a Timeout is an OSError, too
         return False
     return True
+
+
+def _write(path: Path, record: dict) -> None:
+    """Add a record to the file, which no other process changes meanwhile.
+
+    Raises OSError, and leaves the file as it is, if it cannot be read. A damaged one is
+    moved aside: perhaps it can be mended by hand.
+    """
+    earlier, content = [], path.read_bytes() if path.exists() else None
+    if content is not None:
+        with contextlib.suppress(ValueError):
+            earlier = _whole(json.loads(content))
+        if not earlier:
+            path.replace(path.with_name(f"{path.name}.damaged"))
+    records = {old["key"]: old for old in earlier} | {record["key"]: record}
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}")
+    unfinished.write_text(json.dumps(records, indent=1), encoding="utf-8")
+    unfinished.replace(path)
 
 
 def _as_range(yours) -> tuple[float, float]:

@@ -38,6 +38,8 @@ def captured(
         for name in layers:
 
             def change(*values, name=name):
+                if not values:  # called with keywords alone
+                    raise TypeError(f"layer {name!r} gets no input by position")
                 copy = keep(name, values[0])
                 return (copy, *values[1:]) if inputs else copy
 

@@ -262,12 +262,13 @@ def affordable(
     images = whole_number("images", images)
     if not seconds > 0:
         raise ValueError(f"seconds must be above 0, got {seconds}")
-    time_fraction = seconds * speed(recipe) / (recipe.epochs * images)
-    if time_fraction < 0.25 and recipe.batch_size > 32:
+    within = seconds * speed(recipe)  # images, repeated ones included
+    fits = within >= recipe.epochs * images
+    if within < 0.25 * recipe.epochs * images and recipe.batch_size > 32:
         recipe = with_batches_of(recipe, 32)
-    if time_fraction < 1:
-        within = speed(recipe) * seconds  # images, repeated ones included
-        epochs = max(5, int(within / images))
+        within = seconds * speed(recipe)
+    if not fits:
+        epochs = max(5, min(recipe.epochs, int(within / images)))
         images = min(images, max(10 * recipe.batch_size, int(within / epochs)))
         recipe = replace(recipe, epochs=epochs)
     steps = recipe.epochs * math.ceil(images / recipe.batch_size)

@@ -8,6 +8,7 @@ import random
 import shutil
 import statistics
 import subprocess
+import sysconfig
 import time
 from importlib import metadata
 from pathlib import Path
@@ -106,8 +107,12 @@ def can_compile(device: torch.device) -> bool:
     """Whether `torch.compile` finds what it writes programs with for this device.
 
     For a CPU a C++ compiler (`$CXX`, or one of the usual names), for CUDA Triton and
-    the C compiler that it calls (`$CC`, gcc or clang).
+    the C compiler that it calls (`$CC`, gcc or clang); for both Python's headers, which
+    some systems have in a package of their own (python3-dev).
     """
+    headers = sysconfig.get_path("include")
+    if not (headers and Path(headers, "Python.h").exists()):
+        return False
     names = (os.environ.get("CXX"), "c++", "g++", "clang++", "cl")
     if device.type == "cuda":
         if importlib.util.find_spec("triton") is None:

@@ -4,6 +4,7 @@ import copy
 import itertools
 import math
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -79,9 +80,9 @@ def fill_device(
 
     Batches are doubled, with the rates that go with them (`with_batches_of`), as long
     as that gives `least_gain` times the speed. On a CUDA GPU the network is compiled if
-    that saves more time, in a run over `data`, than compiling took. Each measured form
-    is a dict with `batch_size`, `compile`, `images_per_second` and `seconds` (spent on
-    measuring it).
+    that saves more time, in a run over `data`, than compiling took; a warning says if
+    compiling fails. Each measured form is a dict with `batch_size`, `compile`,
+    `images_per_second` and `seconds` (spent on measuring it).
     """
     measured = []
 
@@ -108,8 +109,13 @@ def fill_device(
     if device.type == "cuda" and runtime.can_compile(device) and not recipe.compile:
         images, compiled = recipe.epochs * len(data), replace(recipe, compile=True)
         eager_seconds = images / rate
-        compiled_seconds = images / measure(compiled) + measured[-1]["seconds"]
-        recipe = compiled if compiled_seconds < eager_seconds else recipe
+        try:
+            compiled_seconds = images / measure(compiled) + measured[-1]["seconds"]
+        except Exception as error:  # whatever it is, without compiling it works
+            torch.cuda.empty_cache()
+            warnings.warn(f"compiling fails here: {error}", stacklevel=2)
+        else:
+            recipe = compiled if compiled_seconds < eager_seconds else recipe
     return recipe, measured
 
 

@@ -11,9 +11,9 @@ from cifar_helpers.factorial import (
     compare,
     compare_neighbours,
     fit_effects,
-    holm,
     smallest_visible,
 )
+from cifar_helpers.intervals import holm
 
 NAMES = ("a", "b", "c", "d")
 ON = np.array(list(product((0, 1), repeat=4)))

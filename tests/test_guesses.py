@@ -110,6 +110,20 @@ def test_a_damaged_file_is_replaced(file, text):
     assert file.with_name(f"{file.name}.damaged").read_text() == text
 
 
+def test_a_file_that_cannot_be_read_now_is_left_alone(file, monkeypatch):
+    """As on Windows while another program holds it."""
+    file.parent.mkdir()
+    file.write_text('{"01": {}}', encoding="utf-8")
+
+    def refuse(path):
+        raise PermissionError(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    guess("01 share", "Which share?", yours=(20, 40), sure=80)
+    assert "could not be kept" in repr(reveal("01 share", 30.0))
+    assert file.read_text(encoding="utf-8") == '{"01": {}}'
+
+
 def test_the_home_folder_is_found(monkeypatch, tmp_path):
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))

@@ -98,6 +98,22 @@ def test_a_module_in_place_of_its_name_is_refused(model):
         pass
 
 
+def test_a_layer_without_inputs_by_position_is_named():
+    class ByName(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.ReLU()
+
+        def forward(self, x):
+            return self.layer(input=x)
+
+    model = ByName()
+    refused = pytest.raises(TypeError, match="layer 'layer' gets no input by position")
+    with refused, captured(model, "layer", inputs=True):
+        model(IMAGES)
+    assert not hooks_of(model)
+
+
 def test_a_layer_that_gives_no_tensor_is_named():
     class Pair(nn.Module):
         def forward(self, x):

@@ -215,6 +215,13 @@ def test_a_shorter_run_has_at_least_five_epochs_of_what_fits():
     assert recipe.batch_size == 128 and recipe.learning_rate == LONG.learning_rate
 
 
+def test_a_speed_is_measured_once_and_no_epochs_are_added():
+    """The second measurement of a recipe would have given eleven epochs."""
+    speeds = iter([99.0, 110.0])
+    recipe, images = affordable(LONG, 10_000, lambda recipe: next(speeds), 1000)
+    assert (recipe.epochs, images) == (9, 10_000) and next(speeds) == 110.0
+
+
 def test_a_very_short_run_has_smaller_batches_and_rates():
     """Speeds are asked for the batches that are used."""
 

@@ -238,8 +238,14 @@ def test_median_seconds_is_the_time_of_a_call():
     assert 0.004 <= seconds < 0.1 and len(calls) > 3
 
 
+@pytest.fixture
+def headers(monkeypatch, tmp_path):
+    (tmp_path / "Python.h").touch()
+    monkeypatch.setattr(runtime.sysconfig, "get_path", lambda name: str(tmp_path))
+
+
 @pytest.mark.parametrize("there", [True, False])
-def test_a_compiler_is_looked_for(monkeypatch, there):
+def test_a_compiler_is_looked_for(monkeypatch, headers, there):
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setattr(
         runtime.shutil, "which", lambda name: "/bin/g++" if there else None
@@ -251,7 +257,15 @@ def test_a_compiler_is_looked_for(monkeypatch, there):
     assert runtime.can_compile(torch.device("cuda")) == there
 
 
-def test_on_a_gpu_triton_wants_a_c_compiler(monkeypatch):
+def test_compiling_wants_pythons_headers(monkeypatch, tmp_path):
+    monkeypatch.setattr(runtime.shutil, "which", lambda name: "/bin/g++")
+    monkeypatch.setattr(runtime.sysconfig, "get_path", lambda name: str(tmp_path))
+    assert not runtime.can_compile(torch.device("cpu"))
+    (tmp_path / "Python.h").touch()
+    assert runtime.can_compile(torch.device("cpu"))
+
+
+def test_on_a_gpu_triton_wants_a_c_compiler(monkeypatch, headers):
     monkeypatch.setattr(runtime.importlib.util, "find_spec", lambda name: object())
     monkeypatch.setattr(runtime.shutil, "which", {"gcc": "/bin/gcc"}.get)
     assert runtime.can_compile(torch.device("cuda"))

@@ -30,8 +30,10 @@ def start(monkeypatch, tmp_path):
         module.calls.append([str(word) for word in command])
         if "venv" in command:
             inside = tmp_path / ".venv" / "bin" / "python"
-            inside.parent.mkdir(parents=True)
+            inside.parent.mkdir(parents=True, exist_ok=True)
+            inside.unlink(missing_ok=True)
             inside.touch()
+            (tmp_path / ".venv" / "pyvenv.cfg").write_text(f"home = {tmp_path}\n")
         return subprocess.CompletedProcess(command, module.status)
 
     monkeypatch.setattr(module.subprocess, "run", run)
@@ -102,8 +104,23 @@ def test_uv_that_cannot_be_fetched_is_not_a_missing_pip(start, monkeypatch, caps
     assert "Is there a network?" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("system", ["a link", "a launcher"])
+def test_an_environment_whose_python_is_gone_is_made_anew(start, tmp_path, system):
+    assert start.main([]) == 0
+    python = tmp_path / ".venv" / "bin" / "python"
+    if system == "a link":
+        python.unlink()
+        python.symlink_to(tmp_path / "gone")
+    else:  # as on Windows
+        settings = tmp_path / ".venv" / "pyvenv.cfg"
+        settings.write_text(f"home = {tmp_path / 'gone'}\nversion = 3.11\n")
+    start.calls.clear()
+    assert start.main([]) == 0
+    assert ["venv" in call for call in start.calls] == [True, False, False]
+
+
 @pytest.mark.slow
-def test_an_environment_whose_python_is_gone_is_made_anew(start, monkeypatch, tmp_path):
+def test_uv_makes_an_environment_in_place_of_a_broken_one(start, monkeypatch, tmp_path):
     monkeypatch.undo()
     made = [sys.executable, "-m", "uv", "venv", "--offline", "--quiet"]
     made += ["--python", sys.executable, str(tmp_path / ".venv")]

@@ -351,6 +351,23 @@ def test_a_gpu_compiles_where_the_run_is_long_enough(monkeypatch, few, epochs, p
     assert recipe.compile == pays and [row["compile"] for row in measured] == [0, 1]
 
 
+def test_where_compiling_fails_a_gpu_trains_without(monkeypatch, few):
+    def speed(model, data, recipe, seconds):
+        if recipe.compile:
+            raise RuntimeError("no Python.h")
+        return 100.0
+
+    class OnGpu(torch.nn.Module):
+        def parameters(self):
+            yield type("Weight", (), {"device": torch.device("cuda")})
+
+    monkeypatch.setattr(speed_module, "measure_speed", speed)
+    monkeypatch.setattr(runtime, "can_compile", lambda device: True)
+    with pytest.warns(UserWarning, match="compiling fails here: no Python.h"):
+        recipe, measured = fill_device(OnGpu(), few, QUICK, largest_batch=8)
+    assert not recipe.compile and [row["compile"] for row in measured] == [0]
+
+
 # ---- loss ----------------------------------------------------------------------------
 
 

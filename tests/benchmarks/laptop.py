@@ -23,9 +23,8 @@ textbook stopped before it got there.
 
 import argparse
 import statistics
-import time
 from dataclasses import replace
-from itertools import chain, count, islice, product
+from itertools import chain, count, product
 from pathlib import Path
 
 from cifar_helpers import runtime
@@ -45,6 +44,7 @@ from tests.benchmarks.rows import (
     replace_rows,
 )
 from tests.benchmarks.running import fit_whole
+from tests.benchmarks.training import images_per_second
 
 COLUMNS = (
     "network",
@@ -80,12 +80,7 @@ def textbook_speed(data, seconds: float) -> float:
     runtime.keep_freed_memory()  # as in our loop
     loop = faster.TextbookLoop(faster.PLAIN, data, WORKERS)
     steps = chain.from_iterable(loop.steps() for _ in count())
-    for _ in islice(steps, 6):  # more than the workers hold ready
-        pass
-    started, images = time.perf_counter(), 0
-    while (elapsed := time.perf_counter() - started) < seconds:
-        images += next(steps)
-    return images / elapsed
+    return images_per_second(steps, seconds, 6)  # more than the workers hold ready
 
 
 def train_cpu(seed: int, out: Path, source: str, epochs: int) -> dict:
