@@ -23,6 +23,7 @@ from cifar_helpers.factorial import Effect
 from cifar_helpers.intervals import (
     mean_interval,
     pooled_intervals,
+    unpaired_interval,
     welch_interval,
     wilson_interval,
 )
@@ -99,18 +100,14 @@ def machines(rows: Iterable[dict], hardware: str = "hardware") -> str:
 
 
 def duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+    """In seconds, or in minutes (half a minute counts as a whole one)."""
+    return f"{seconds:.0f} s" if seconds < 120 else f"{floor(seconds / 60 + 0.5)} min"
 
 
 def wilson_range(accuracy: float) -> str:
     """The 95 % interval of an accuracy, in per cent, on the test images."""
     right = round(accuracy * TEST_IMAGES / 100)
     return "{:.1f} to {:.1f}".format(*wilson_interval(right, TEST_IMAGES))
-
-
-def standard_error(accuracy: float) -> float:
-    """Of an accuracy, in per cent, on the test images."""
-    return (accuracy * (100 - accuracy) / TEST_IMAGES) ** 0.5
 
 
 def judged_before(name: str) -> str:
@@ -144,12 +141,16 @@ def networks() -> str:
     header = ["network", "parameters", "multiply-adds", "test accuracy (95 %, Wilson)"]
     header += ["training", "judged before"]
     seeds = ", ".join(sorted({str(card["seed"]) for card in cards.values()}))
+    trained_on = {}
+    for name, card in cards.items():
+        trained_on.setdefault(machines([card]), []).append(f"`{name}`")
+    places = "; ".join(f"{', '.join(names)} on {m}" for m, names in trained_on.items())
     note = (
-        f"One run each (seed {seeds}; {machines(cards.values())}) on all training "
-        "images: the averaged weights (EMA) of the last epoch, without test-time "
-        "augmentation. The intervals are those of drawing the test images, not of "
-        "training again. The last column: what earlier lengths and recipes had reached "
-        "on the test set, known when the present ones were chosen. "
+        f"One run each (seed {seeds}; {places}: minutes of different processors cannot "
+        "be compared) on all training images: the averaged weights (EMA) of the last "
+        "epoch, without test-time augmentation. The intervals are those of drawing the "
+        "test images, not of training again. The last column: what earlier lengths and "
+        "recipes had reached on the test set, known when the present ones were chosen. "
         f"{put_aside()}"
     )
     return f"{table(header, rows)}\n\n{fill(note, 88)}"
@@ -167,7 +168,7 @@ def put_aside() -> str:
                 f"{run['epochs']} epochs, with {mixed}: {accuracy:.2f} % "
                 f"({wilson_range(accuracy)}), "
                 f"{float(run['train_accuracy_percent']):.1f} % of the training images, "
-                f"{duration(float(run['seconds']))} with pauses"
+                f"{duration(float(run['seconds']))} with pauses on {machines([run])}"
             )
     return (
         "The champion's network was trained for other lengths as well: "
@@ -220,7 +221,7 @@ def on_gpu() -> str:
         f"{' and '.join(timed)}. "
         "The champion's own "
         "network after eight passes over them, by its own recipe and by that of these "
-        f"runs: {' and '.join(short)}."
+        f"runs, both with shorter averages: {' and '.join(short)} (one run each)."
     )
     return f"{table(header, rows)}\n\n{fill(note, 88)}"
 
@@ -262,12 +263,13 @@ def to_target() -> str:
         "its own decay. With a schedule a run is trained at a length that ends near "
         "the target, and its epochs and minutes are reckoned from there, by the slope "
         "of accuracy over the length; "
-        f"{len(short)} of these {len(reckoned)} runs ended below it, by "
-        f"{TARGET - min(short):.2f} points at most. "
+        f"{len(short)} of these {len(reckoned)} results lie below it, by "
+        f"{TARGET - min(short):.2f} points at most (“SGD with a schedule” and "
+        "“average” judge the same runs). "
         "± is the 95 % interval of the mean over seeds (Student's t), without the "
         "error of that slope; "
-        "the last column divides means over seeds, of a textbook that was stopped "
-        "after 30 epochs."
+        "the last column divides the time of a textbook that was stopped after 30 "
+        "epochs (one seed) by the mean over seeds, whose ± it shares."
     )
     return f"{table(header, rows)}\n\n{fill(note, 88)}"
 
@@ -483,21 +485,22 @@ def equal_lengths() -> str:
 def as_long() -> str:
     """What was trained on all images for as many epochs as the champion, and it."""
     length = load_card("champion")["recipe"]["epochs"]
+    known = {path.stem for path in (runtime.RESULTS / "runs").glob("*.json")}
     runs = [
         run
         for run in read_rows(runtime.RESULTS / "champion.csv")
-        if run["epochs"] == str(length) and run["test_accuracy_percent"]
+        if run["run"] in known | {"champion"} and run["epochs"] == str(length)
     ]
-    runs.sort(key=lambda run: run["run"] == "champion")  # it comes last
+    runs.sort(key=lambda run: (run["run"] == "champion", run["test_accuracy_percent"]))
     rows, best = [], float(runs[-1]["test_accuracy_percent"])
     for run in runs:
         accuracy = float(run["test_accuracy_percent"])
-        half = 1.96 * hypot(standard_error(accuracy), standard_error(best))
+        behind, half = unpaired_interval(accuracy, best, TEST_IMAGES)
         rows.append([
             run["run"].partition("-")[0],
             f"{int(run['multiply_adds']) / 1e6:.1f} M",
             f"{accuracy:.2f} % ({wilson_range(accuracy)})",
-            f"{accuracy - best:+.2f} ± {half:.2f}" if run is not runs[-1] else "",
+            f"{behind:+.2f} ± {half:.2f}" if run is not runs[-1] else "",
         ])  # fmt: skip
     header = ["network and recipe", "multiply-adds"]
     header += ["test accuracy (95 %, Wilson)", "minus the champion (points)"]

@@ -215,6 +215,7 @@ def test_threads_of_a_finished_run_are_those_beside_its_hardware(tmp_path):
 
 
 ASIDE = {  # name: what differs from the preset
+    "baseline-55": "--epochs 55",
     "cpu-55": "--epochs 55",
     "champion-110": "--epochs 110",
     "champion-160": "--epochs 160 --mixup-alpha 0.2 --clean-fraction 0.1",
