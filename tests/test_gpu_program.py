@@ -481,6 +481,24 @@ def test_measuring_what_cannot_start_ends_at_once(tmp_path, monkeypatch):
     assert not (tmp_path / "begun.json").exists()
 
 
+def test_measuring_goes_on_after_each_form_that_fails(tmp_path, monkeypatch):
+    """Each failure ends a process; the fourth finds nothing left."""
+    started, row = [], {"form": asdict(Form()), "words": "plain", "error": "no"}
+    fails = f"""
+with open({str(tmp_path / "measured.jsonl")!r}, "a") as file:
+    file.write({json.dumps(row)!r} + "\\n")
+raise SystemExit(1)"""
+
+    def start(what, options):
+        started.append(what)
+        code = fails if len(started) < 4 else ""
+        return subprocess.Popen([sys.executable, "-c", code])
+
+    monkeypatch.setattr(gpu, "start", start)
+    gpu.prepare(tmp_path, {"out": str(tmp_path / "out")}, 60)
+    assert len(started) == 4 and len(gpu_pieces.measured(tmp_path)) == 3
+
+
 def test_what_cannot_start_ends_at_once_and_blames_no_piece(tmp_path, monkeypatch):
     """No data, or no GPU; the name of a piece lies there from an earlier run."""
     started = []

@@ -115,7 +115,8 @@ def prepare(work: Path, options: dict, seconds: float) -> None:
                 seen, since = size, time.time()
         if end(process) == 0 or time.time() > until:
             break
-        began = seen > before or (work / "begun.json").exists()
+        after = rows.stat().st_size if rows.exists() else 0
+        began = after > before or (work / "begun.json").exists()
         in_vain = 0 if began else in_vain + 1
     running.unlink(missing_ok=True)
     marker.write_text(json.dumps(this_machine()))
