@@ -17,8 +17,6 @@ from dataclasses import asdict, dataclass
 from numbers import Real
 from pathlib import Path
 
-from filelock import FileLock
-
 from cifar_helpers.download import CacheFolderError, cache_folder
 
 
@@ -159,6 +157,8 @@ def guesses_file() -> Path:
 
 def _keep(asked: Guess, measured, hit: bool) -> bool:
     """Write the record under its key, over an older one; whether that was possible."""
+    from filelock import FileLock
+
     record = {**asdict(asked), "measured": measured, "hit": hit}
     try:
         path = guesses_file()
