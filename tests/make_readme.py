@@ -179,8 +179,12 @@ def put_aside() -> str:
 
 def runs_put_aside() -> list[str]:
     """Names in champion.csv of runs of the champion's network that are not shipped."""
-    folder = runtime.RESULTS / "runs"
-    return sorted(path.stem for path in folder.glob("champion-*.json"))
+    return [name for name in unshipped_runs() if name.startswith("champion-")]
+
+
+def unshipped_runs() -> list[str]:
+    """Names in champion.csv of finished runs whose weights are not in the package."""
+    return sorted(path.stem for path in (runtime.RESULTS / "runs").glob("*.json"))
 
 
 def on_gpu() -> str:
@@ -485,11 +489,11 @@ def equal_lengths() -> str:
 def as_long() -> str:
     """What was trained on all images for as many epochs as the champion, and it."""
     length = load_card("champion")["recipe"]["epochs"]
-    known = {path.stem for path in (runtime.RESULTS / "runs").glob("*.json")}
+    known = {*unshipped_runs(), "champion"}
     runs = [
         run
         for run in read_rows(runtime.RESULTS / "champion.csv")
-        if run["run"] in known | {"champion"} and run["epochs"] == str(length)
+        if run["run"] in known and run["epochs"] == str(length)
     ]
     runs.sort(key=lambda run: (run["run"] == "champion", run["test_accuracy_percent"]))
     rows, best = [], float(runs[-1]["test_accuracy_percent"])

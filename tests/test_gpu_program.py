@@ -455,15 +455,22 @@ def test_a_piece_that_falls_is_tried_again_then_in_plain_form_then_left_out(
 @pytest.mark.parametrize("device, patient", [("cuda", False), ("cpu", True)])
 def test_what_gives_no_sign_of_life_is_ended(tmp_path, monkeypatch, device, patient):
     """On a GPU; on a CPU an epoch may take as long as it likes."""
-    monkeypatch.setattr(gpu, "PATIENCE_SECONDS", 0.5)
-    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(2)"])
-    options = {"device": device, "until": time.time() + 60}
-    code = gpu.wait(process, tmp_path, options)
-    assert code == (0 if patient else -signal.SIGKILL)
+    silent = "import time; time.sleep(2)"
     alive = "import pathlib, time\nfor _ in range(20):\n    time.sleep(0.1)\n"
     alive += f"    pathlib.Path({str(tmp_path / 'alive')!r}).touch()"
-    process = subprocess.Popen([sys.executable, "-c", alive])
-    assert gpu.wait(process, tmp_path, options) == 0
+    for code, ends in ((silent, patient), (alive, True)):
+        started = []
+
+        def start(what, options, code=code, started=started):
+            started.append(subprocess.Popen([sys.executable, "-c", code]))
+            return started[-1]
+
+        monkeypatch.setattr(gpu, "PATIENCE_SECONDS", 0.5)
+        monkeypatch.setattr(gpu, "start", start)
+        wanted = {"pieces": ["champion"], "until": time.time() + 60, "device": device}
+        gpu.train(tmp_path, wanted | {"out": str(tmp_path / "out")})
+        codes = [process.returncode for process in started]
+        assert codes == ([0] if ends else [-signal.SIGKILL] * 2)
 
 
 def test_measuring_what_cannot_start_ends_at_once(tmp_path, monkeypatch):

@@ -333,16 +333,17 @@ def test_batches_grow_as_long_as_it_pays(monkeypatch, rates, chosen):
     assert found == rates
 
 
+class OnGpu(torch.nn.Module):
+    def parameters(self):
+        yield type("Weight", (), {"device": torch.device("cuda")})
+
+
 @pytest.mark.parametrize("epochs, pays", [(1, False), (100_000, True)])
 def test_a_gpu_compiles_where_the_run_is_long_enough(monkeypatch, few, epochs, pays):
     def speed(model, data, recipe, seconds):
         if recipe.compile:
             time.sleep(0.3)
         return 200.0 if recipe.compile else 100.0
-
-    class OnGpu(torch.nn.Module):
-        def parameters(self):
-            yield type("Weight", (), {"device": torch.device("cuda")})
 
     monkeypatch.setattr(speed_module, "measure_speed", speed)
     monkeypatch.setattr(runtime, "can_compile", lambda device: True)
@@ -356,10 +357,6 @@ def test_where_compiling_fails_a_gpu_trains_without(monkeypatch, few):
         if recipe.compile:
             raise RuntimeError("no Python.h")
         return 100.0
-
-    class OnGpu(torch.nn.Module):
-        def parameters(self):
-            yield type("Weight", (), {"device": torch.device("cuda")})
 
     monkeypatch.setattr(speed_module, "measure_speed", speed)
     monkeypatch.setattr(runtime, "can_compile", lambda device: True)

@@ -112,11 +112,7 @@ WRONG = [
     (RARE, (CATS[:3, :3], 50), "one row and one column"),
     (RARE, (0 * CATS, 50), "should hold cats"),
     (RARE, (CATS, "many"), "The precision should be a number, yours is 'many'"),
-    (
-        SURE,
-        (ROWS, LABELS, ROWS.amax(1)),
-        "that of the highest probability",
-    ),
+    (SURE, (ROWS, LABELS, ROWS.amax(1)), "that of the highest probability itself"),
     (SURE, (ROWS, LABELS, -LATER), "The sign is wrong"),
     (SURE, (ROWS, LABELS, (ROWS.argmax(1) == LABELS).float()), "look at the labels"),
     (SURE, (*SHY, SHY[0].gather(1, SHY[1][:, None])[:, 0]), "look at the labels"),

@@ -24,9 +24,9 @@ each is judged on the test set once, when finished.
 Training is a process of its own: if it falls, its piece is taken up again from the
 checkpoint, the second time in the plain form, and left out if that falls, too; if it
 hangs, which on a GPU means that it gives no sign for `PATIENCE_SECONDS`, it is ended,
-as if it had fallen. `--out` gets speed.csv, runs.csv, times.csv, log.txt,
-the teacher, and gpu.tar with weights, cards, histories and checkpoints: after every
-piece, and in long runs about once a minute. A rehearsal on a CPU:
+as if it had fallen. `--out` gets speed.csv, runs.csv, times.csv, log.txt, the teacher,
+and gpu.tar with weights, cards, histories and checkpoints: after every piece, and in
+long runs about once a minute. A rehearsal on a CPU:
 
     python -m tests.benchmarks.gpu --device cpu --source sample --images 300 \\
         --batch-size 50 --epochs 3 --teacher-width 8 --minutes 2 --out rehearsal
@@ -83,9 +83,23 @@ def start(what: str, options: dict) -> subprocess.Popen:
     return subprocess.Popen([*command, json.dumps(options)], env=quiet)
 
 
-def end(process: subprocess.Popen) -> int:
-    process.kill()
-    return process.wait()
+def wait(
+    process: subprocess.Popen, sign: Path, patience: float, until: float
+) -> int | None:
+    """Its exit code; None if it had to be ended.
+
+    That is, if the file `sign` was not touched for `patience` seconds, or at `until`.
+    """
+    since = time.time()
+    while process.poll() is None:
+        time.sleep(0.2)
+        if sign.exists():
+            since = max(since, sign.stat().st_mtime)
+        if time.time() > min(since + patience, until):
+            process.kill()
+            process.wait()
+            return None
+    return process.returncode
 
 
 def prepare(work: Path, options: dict, seconds: float) -> None:
@@ -97,26 +111,17 @@ def prepare(work: Path, options: dict, seconds: float) -> None:
         return
     until, running = time.time() + seconds, marker.with_suffix(".running")
     (work / "begun.json").unlink(missing_ok=True)  # ended from outside: no failure
+    rows.touch()
     in_vain = 0
     while in_vain < 2:  # what cannot start a second time never will
-        before = rows.stat().st_size if rows.exists() else 0
+        before = rows.stat().st_size
         process = start("measure", options | {"until": until})
         mine = [this_machine(), [os.getpid(), process.pid]]
         running.write_text(json.dumps(mine), encoding="utf-8")
-        seen, since = -1, time.time()
-        while (
-            process.poll() is None
-            and time.time() - since < PATIENCE_SECONDS
-            and time.time() < until + 15
-        ):
-            time.sleep(0.2)
-            size = rows.stat().st_size if rows.exists() else 0
-            if size != seen:
-                seen, since = size, time.time()
-        if end(process) == 0 or time.time() > until:
+        code = wait(process, rows, PATIENCE_SECONDS, until + 15)
+        if code == 0 or time.time() > until:
             break
-        after = rows.stat().st_size if rows.exists() else 0
-        began = after > before or (work / "begun.json").exists()
+        began = rows.stat().st_size > before or (work / "begun.json").exists()
         in_vain = 0 if began else in_vain + 1
     running.unlink(missing_ok=True)
     marker.write_text(json.dumps(this_machine()))
@@ -173,11 +178,14 @@ def take_up(archive: Path, work: Path) -> None:
 def train(work: Path, options: dict) -> None:
     """All pieces; one that falls is tried twice more, at last in the plain form."""
     falls, pieces, current = {}, options["pieces"], work / "piece"
+    patience = PATIENCE_SECONDS if options["device"] == "cuda" else float("inf")
     while pieces and time.time() < options["until"]:
         safe = max(falls.values(), default=0) > 1
         current.unlink(missing_ok=True)  # what an earlier process was at
         process = start("train", options | {"pieces": pieces, "safe": safe})
-        code = wait(process, work, options)
+        code = wait(process, work / "alive", patience, options["until"] + 60)
+        if code is None:
+            log(work, "it does not stop by itself")
         if code == 0 or time.time() > options["until"] + 60:
             break
         piece = current.read_text() if current.exists() else "the start"
@@ -188,20 +196,6 @@ def train(work: Path, options: dict) -> None:
         if falls[piece] > 2:
             pieces = [name for name in pieces if name != piece]
     return_results(work, Path(options["out"]))
-
-
-def wait(process: subprocess.Popen, work: Path, options: dict) -> int:
-    """Its exit code; one that hangs, or goes on a minute after the time, is ended."""
-    sign, since = work / "alive", time.time()
-    patience = PATIENCE_SECONDS if options["device"] == "cuda" else float("inf")
-    while process.poll() is None:
-        time.sleep(0.2)
-        if sign.exists():  # an epoch was finished
-            since = max(since, sign.stat().st_mtime)
-        if time.time() > min(since + patience, options["until"] + 60):
-            log(work, "it does not stop by itself")
-            return end(process)
-    return process.returncode
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -65,8 +65,8 @@ def keep(out: Path) -> None:
     from cifar_helpers import runtime  # torch: nothing else here needs it
     from tests.benchmarks.rows import add_row, key_of, read_rows, replace_rows
 
-    for name in KEPT:
-        rows = read_rows(out / name)
+    came = {name: read_rows(out / name) for name in KEPT}
+    for name, rows in came.items():
         if any(re.search(r"\d threads?\b", row.get("hardware", "")) for row in rows):
             raise ValueError(f"{name} has rows of a rehearsal on a CPU: no results")
     results, files = runtime.RESULTS, {}
@@ -86,14 +86,13 @@ def keep(out: Path) -> None:
     for name, content in files.items():
         (results / "gpu" / name).write_bytes(content)
     same = key_of(("design", "form", "precision", "batch_size", "hardware"))
-    for name, kept in KEPT.items():
-        path, rows = results / kept, read_rows(out / name)
-        if name == "speed.csv":
-            worked = [row for row in rows if row["images_per_second"]]
-            latest = {same(row): row for row in [*read_rows(path), *worked]}
-            if worked:
-                replace_rows(path, list(latest.values()), SPEED)
-            continue
+    worked = [row for row in came.pop("speed.csv") if row["images_per_second"]]
+    if worked:
+        path = results / KEPT["speed.csv"]
+        latest = {same(row): row for row in [*read_rows(path), *worked]}
+        replace_rows(path, list(latest.values()), SPEED)
+    for name, rows in came.items():
+        path = results / KEPT[name]
         old = read_rows(path)
         for row in rows:
             if row not in old:
