@@ -53,7 +53,11 @@ def ablated(off=(), network: NetConfig = CPU_NETWORK) -> NetConfig:
 
 
 def variant_name(off=()) -> str:
-    """One name for each of the 64 networks: "whole", "no aspp", "no dilation, aspp"."""
+    """One name for each of the 64 networks: "whole", "no aspp", "no dilation, aspp".
+
+    Raises ValueError for an unknown switch.
+    """
+    ablated(off)  # refuses other names
     names = [name for name in SWITCHES if name in off]
     return f"no {', '.join(names)}" if names else "whole"
 

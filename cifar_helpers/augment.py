@@ -64,7 +64,8 @@ def cutout(
     """Cover a square of size x size pixels, its centre drawn anywhere in the image.
 
     DeVries & Taylor 2017, section 3: the square may stick out of the image. It takes
-    the mean colour of CIFAR-10 (uint8) or with 0, its normalized value (floats).
+    the mean colour of CIFAR-10 (uint8; 128 unless there are three channels) or 0, its
+    normalized value (floats).
     Raises ValueError for a negative size.
     """
     _check(images)

@@ -149,7 +149,7 @@ def fit_temperature(predictions) -> float:
     Fit it on validation predictions, then call `with_temperature` on those of the
     test set (Guo et al. 2017, section 4.2). The search is bounded to 0.05 … 20.
     """
-    from scipy.optimize import minimize_scalar  # scikit-learn depends on scipy
+    from scipy.optimize import minimize_scalar
 
     def loss(log_temperature: float) -> float:
         return predictions.with_temperature(math.exp(log_temperature)).mean_loss

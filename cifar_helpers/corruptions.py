@@ -32,6 +32,7 @@ def gaussian_blur(images: Tensor, sigma: float) -> Tensor:
     Beyond the border the image goes on as its mirror image, which must be as large:
     `sigma` is at most a third of H and W, less one pixel.
     """
+    _check_images(images)
     _check(images, "sigma", sigma, 0, (min(images.shape[-2:]) - 1) / 3)
     if sigma == 0:
         return images.clone()
@@ -101,7 +102,7 @@ def corrupted(images: Tensor, name: str, severity: int, seed: int = 0) -> Tensor
         raise ValueError(f"severity must be a whole number 1 to 5, got {severity!r}")
     corruption = NAMES[name]
     strength = SEVERITIES[corruption][severity - 1]
-    if corruption is gaussian_noise:
+    if corruption is gaussian_noise and isinstance(images, Tensor):
         draw = torch.Generator(images.device).manual_seed(seed)
         return corruption(images, strength, draw)
     return corruption(images, strength)
@@ -112,11 +113,15 @@ def _to_bytes(values: Tensor) -> Tensor:
 
 
 def _check(images: Tensor, name: str, strength: float, least, most) -> None:
+    _check_images(images)
+    if not least <= strength <= most:
+        raise ValueError(f"{name} must be in {least:g} … {most:g}, not {strength}")
+
+
+def _check_images(images: Tensor) -> None:
     if not isinstance(images, Tensor) or images.dtype != torch.uint8:
         raise TypeError("a corruption takes uint8 images: spoil before normalizing")
     if images.ndim != 4 or images.shape[1] != 3 or len(images) == 0:
         raise ValueError(
             f"images must be (N, 3, H, W), at least one, not {tuple(images.shape)}"
         )
-    if not least <= strength <= most:
-        raise ValueError(f"{name} must be in {least:g} … {most:g}, not {strength}")

@@ -135,6 +135,8 @@ def _positions(index, length: int) -> torch.Tensor:
     """Turn positions, a slice or a mask into checked int64 positions, (N,)."""
     if isinstance(index, slice):
         return torch.arange(length)[index]
+    if isinstance(index, np.ndarray):
+        index = index.copy()  # torch takes no negative strides
     try:
         index = torch.as_tensor(index)
     except RuntimeError as error:  # None, a set
@@ -322,9 +324,11 @@ def main(arguments=None) -> None:
         data = load_cifar10(options.root, source="full")
     except (DataUnavailable, CacheFolderError) as error:
         parser.exit(1, f"{error}\n")
+    path = cache_folder(options.root) / "cifar10.npz"
+    where = path if path.exists() else path.parent  # torchvision's files are there
     print(
-        f"{cache_folder(options.root) / 'cifar10.npz'}: {len(data.train):,} training "
-        f"and {len(data.test):,} test images, checked"
+        f"{where}: {len(data.train):,} training and {len(data.test):,} test images, "
+        "checked"
     )
     if options.make_sample:
         _make_sample(Path(options.make_sample), data)

@@ -53,8 +53,9 @@ class DepthwiseConv2d(nn.Conv2d):
         """
         if x.device.type != "cpu" or torch.jit.is_tracing() or _is_exporting():
             return False
-        same_type = x.dtype == self.weight.dtype or torch.is_autocast_enabled("cpu")
-        return x.ndim == 4 and x.shape[1] == self.in_channels and same_type
+        if x.ndim != 4 or x.shape[1] != self.in_channels or not x.is_floating_point():
+            return False
+        return x.dtype == self.weight.dtype or torch.is_autocast_enabled("cpu")
 
 
 def convolve_on_subgrids(x: Tensor, weight: Tensor, dilation: int) -> Tensor:

@@ -117,8 +117,13 @@ def reveal(key: str, measured, unit: str = "", digits: int = 1) -> Answer:
             raise ValueError(f"{measured!r} is none of {list(asked.choices)}")
         shown = measured
     else:
-        if not _is_number(measured := getattr(measured, "item", lambda: measured)()):
-            raise ValueError(f"measured must be a finite number, not {measured!r}")
+        given = measured
+        with contextlib.suppress(TypeError, ValueError, RuntimeError):
+            measured = getattr(given, "item", lambda: given)()
+        if not _is_number(measured):
+            raise ValueError(f"measured must be a finite number, not {given!r}")
+        if not isinstance(measured, int | float):
+            measured = float(measured)
         space = " " if unit else ""
         shown = f"{measured:,.{digits}f}{space}{unit}"
     if asked.yours is None:
@@ -178,9 +183,11 @@ def _write(path: Path, record: dict) -> None:
     """
     earlier, content = [], path.read_bytes() if path.exists() else None
     if content is not None:
+        records = None
         with contextlib.suppress(ValueError):
-            earlier = _whole(json.loads(content))
-        if not earlier:
+            records = json.loads(content)
+            earlier = _whole(records)
+        if not earlier or len(earlier) < len(records):
             path.replace(path.with_name(f"{path.name}.damaged"))
     records = {old["key"]: old for old in earlier} | {record["key"]: record}
     unfinished = path.with_name(f"{path.name}.{os.getpid()}")

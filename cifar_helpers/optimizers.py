@@ -23,7 +23,7 @@ class Muon(torch.optim.Optimizer):
     momentum instead; their decay is added to the gradient, as in `torch.optim.SGD`.
     `torch.optim.Muon` takes matrices only, and computes in bfloat16, which many CPUs
     lack. The first dimension of a parameter gives the rows, all others the columns.
-    Raises ValueError for numbers below 0.
+    Raises ValueError for a default below 0.
     """
 
     def __init__(self, params, lr, momentum=0.9, weight_decay=0.0, orthogonal=True):

@@ -180,7 +180,8 @@ def whiten_filters(conv: nn.Conv2d, images: Tensor) -> None:
     second moments, longest first, each divided by the root of its eigenvalue, give
     responses of equal strength that do not repeat each other. Half of the filters are
     these, the other half their negatives, as a ReLU follows (Jordan 2024,
-    arXiv:2404.00498). Filters beyond twice the patch's numbers stay as they are.
+    arXiv:2404.00498). The last of an odd number, and filters beyond twice the patch's
+    numbers, stay as they are.
     """
     size = conv.kernel_size[0]
     patches = F.unfold(normalize(images), size, stride=size)  # (N, 3 size size, places)
@@ -253,11 +254,12 @@ def affordable(
     """What of a run over `images` images fits into `seconds`: (recipe, images).
 
     `speed` gives the images per second of a recipe on this machine (measured). Where
-    the whole run fits, nothing is changed. Else at least five epochs are trained, over
-    as many images as fit, but not fewer than ten batches, even if these take longer. In
-    less than a quarter of the time it is `with_batches_of` 32, so that the few images
-    make for more steps. The moving average never remembers more than an eighth of the
-    run. Raises ValueError unless there are images and seconds.
+    the whole run fits, it keeps its length. Else at least five epochs are trained (or
+    the recipe's, if these are fewer), over as many images as fit, but not fewer than
+    ten batches, even if these take longer. In less than a quarter of the time it is
+    `with_batches_of` 32, so that the few images make for more steps. The moving average
+    never remembers more than an eighth of the run, be it whole or not. Raises
+    ValueError unless there are images and seconds.
     """
     images = whole_number("images", images)
     if not seconds > 0:
@@ -268,7 +270,7 @@ def affordable(
         recipe = with_batches_of(recipe, 32)
         within = seconds * speed(recipe)
     if not fits:
-        epochs = max(5, min(recipe.epochs, int(within / images)))
+        epochs = min(recipe.epochs, max(5, int(within / images)))
         images = min(images, max(10 * recipe.batch_size, int(within / epochs)))
         recipe = replace(recipe, epochs=epochs)
     steps = recipe.epochs * math.ceil(images / recipe.batch_size)

@@ -84,7 +84,6 @@ QUESTIONS = {
     "13_train_faster": "what makes ten minutes on two cores enough",
     "14_what_each_block_buys": "which blocks are worth their weights",
     "15_same_budget_higher_accuracy": "what lifts accuracy at the same budget",
-    "16_more_than_one_gpu": "the same training on several processes and machines",
 }
 
 

@@ -54,6 +54,8 @@ def test_every_switch_changes_what_it_says():
         assert ablated([name]).without == (name,)
     with pytest.raises(ValueError, match="no such switch: .'norm'"):
         ablated(["norm"])
+    with pytest.raises(ValueError, match="no such switch: .'atention'"):
+        variant_name(["atention"])
 
 
 def test_the_sixty_four_networks_are_different_and_run():

@@ -86,6 +86,9 @@ def test_each_severity_does_more_damage_than_the_last(images, corrupt):
 
 @pytest.mark.parametrize("corrupt", corruptions.SEVERITIES)
 def test_wrong_input_is_refused(images, corrupt):
+    (name,) = (n for n, f in corruptions.NAMES.items() if f is corrupt)
+    with pytest.raises(TypeError, match="uint8"):
+        corruptions.corrupted([1], name, 1)
     with pytest.raises(TypeError, match="uint8"):
         corrupt(images.float(), 1)
     with pytest.raises(ValueError, match=r"must be \(N, 3, H, W\)"):

@@ -65,7 +65,12 @@ def some_images(count=20, seed=0):
         (torch.zeros(3, 32, 32).byte(), torch.zeros(3).long(), ValueError, "3, 32"),
         (torch.zeros(2, 3, 32, 32).byte(), [0, 1], TypeError, "labels.*list"),
         (torch.zeros(2, 3, 32, 32).byte(), torch.zeros(2), TypeError, "torch.int64"),
-        (torch.zeros(2, 3, 32, 32).byte(), torch.zeros(2, 1).long(), ValueError, "(N)"),
+        (
+            torch.zeros(2, 3, 32, 32).byte(),
+            torch.zeros(2, 1).long(),
+            ValueError,
+            r"\(N\)",
+        ),
         (
             torch.zeros(2, 3, 32, 32).byte(),
             torch.zeros(3).long(),
@@ -103,6 +108,7 @@ def test_images_become_contiguous_and_keep_their_values():
         (np.array([7], np.uint8), [7]),
         (range(4), [0, 1, 2, 3]),
         (slice(2, 8, 3), [2, 5]),
+        (np.arange(4)[::-1], [3, 2, 1, 0]),
         (torch.arange(20) >= 18, [18, 19]),
         ([], []),
     ],

@@ -122,6 +122,14 @@ def test_depthwise_refuses_what_conv2d_refuses(x, dilation, stride):
 
 
 @pytest.mark.parametrize("dilation, stride", WAYS)
+def test_whole_numbers_are_refused_under_autocast(dilation, stride):
+    layer = DepthwiseConv2d(4, dilation, stride)
+    x = torch.ones(2, 4, 16, 16, dtype=torch.int64)
+    with torch.autocast("cpu", torch.bfloat16), pytest.raises(RuntimeError):
+        layer(x)
+
+
+@pytest.mark.parametrize("dilation, stride", WAYS)
 def test_depthwise_takes_a_single_map(dilation, stride):
     layer, x = DepthwiseConv2d(4, dilation, stride), torch.randn(4, 16, 16)
     torch.testing.assert_close(layer(x), layer(x[None])[0])

@@ -429,6 +429,24 @@ def test_run_goes_on_in_another_form(wanted, tmp_path):
     assert (work / "runs.csv").read_text() == before  # judged once
 
 
+def test_a_run_without_its_row_is_finished_again(wanted, tmp_path, monkeypatch):
+    """Ended between its card and its row: the checkpoint is still there."""
+    wanted = wanted | {"until": time.time() + 100}
+    program, work = gpu_pieces.Program(wanted), tmp_path / "work"
+
+    def ended(*_):
+        raise SystemExit
+
+    monkeypatch.setattr(program, "add_run", ended)
+    with contextlib.suppress(SystemExit):
+        program.run()
+    assert (work / "runs" / "champion-A-0.json").exists()
+    assert not (work / "runs.csv").exists()
+    gpu_pieces.Program(wanted).run()
+    assert [row["run"] for row in read_rows(work / "runs.csv")] == ["champion-A-0"]
+    assert not (work / "champion-A-0.checkpoint").exists()
+
+
 def test_a_piece_that_falls_is_tried_again_then_in_plain_form_then_left_out(
     tmp_path, monkeypatch
 ):

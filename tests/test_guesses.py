@@ -1,6 +1,7 @@
 """A reader's guesses: taken, shown beside what is measured, and kept."""
 
 import json
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +93,8 @@ def test_a_measurement_must_fit_its_question():
     guess("02 a", "Which share?")
     with pytest.raises(ValueError, match="finite number"):
         reveal("02 a", float("nan"))
+    with pytest.raises(ValueError, match="finite number"):
+        reveal("02 a", np.zeros(2))
     guess("02 b", "Which start?", choices=("He", "Glorot"))
     with pytest.raises(ValueError, match="none of"):
         reveal("02 b", "Xavier")
@@ -108,6 +111,19 @@ def test_a_damaged_file_is_replaced(file, text):
     assert reveal("02 a", 1).hit is True
     assert list(json.loads(file.read_text())) == ["02 a"]
     assert file.with_name(f"{file.name}.damaged").read_text() == text
+
+
+def test_whole_records_of_a_damaged_file_stay_and_the_rest_lies_beside(file):
+    guess("02 a", "Which share?", yours=1, sure=50)
+    reveal("02 a", 1)
+    records = json.loads(file.read_text()) | {"02 b": {"key": "02 b", "yours": 3}}
+    file.write_text(json.dumps(records))
+    guess("02 c", "Which share?", yours=1, sure=50)
+    reveal("02 c", Fraction(1, 2))
+    assert [r["key"] for r in kept()] == ["02 a", "02 c"]
+    assert kept()[1]["measured"] == 0.5
+    beside = file.with_name(f"{file.name}.damaged")
+    assert json.loads(beside.read_text())["02 b"]["yours"] == 3
 
 
 def test_a_file_that_cannot_be_read_now_is_left_alone(file, monkeypatch):

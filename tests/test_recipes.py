@@ -215,6 +215,11 @@ def test_a_shorter_run_has_at_least_five_epochs_of_what_fits():
     assert recipe.batch_size == 128 and recipe.learning_rate == LONG.learning_rate
 
 
+def test_a_run_never_gets_more_epochs_than_it_has():
+    recipe, images = affordable(replace(LONG, epochs=2), 10_000, hundred_a_second, 150)
+    assert (recipe.epochs, images) == (2, 7_500)
+
+
 def test_a_speed_is_measured_once_and_no_epochs_are_added():
     """The second measurement of a recipe would have given eleven epochs."""
     speeds = iter([99.0, 110.0])

@@ -20,6 +20,7 @@ def copies(tmp_path, monkeypatch):
     monkeypatch.setattr(stamp, "NOTEBOOKS", notebooks)
     monkeypatch.setattr(stamp, "PROJECT", tmp_path / "pyproject.toml")
     monkeypatch.setattr(stamp, "README", tmp_path / "README.md")
+    stamp.main([])  # a fork's files bear its address
     return notebooks
 
 

@@ -131,40 +131,18 @@ def accumulated_gradient(accumulate) -> str:
         all(gradient is not None for gradient in gradients),
         "Every parameter must get its gradient: call backward() on the loss.",
     )
-    got = torch.cat([gradient.flatten() for gradient in gradients])
-
-    def gradient_of(share) -> torch.Tensor:
-        reference, total = _network(), 0.0
-        for inputs, labels in batches:
-            losses = F.nll_loss(reference(inputs), labels, reduction="sum")
-            total = total + losses * share(len(labels))
-        found = torch.autograd.grad(total, list(reference.parameters()))
-        return torch.cat([gradient.flatten() for gradient in found])
-
-    last = torch.cat([g.flatten() for g in _last_gradient(batches)])
-    images, parts = sum(len(labels) for _, labels in batches), len(batches)
-    mistakes = {
-        "You added the parts' mean gradients: that is as many times too long as there "
-        "are parts.": gradient_of(lambda n: 1 / n),
-        "You weighted all parts alike, and the last has fewer images: a part counts by "
-        "its share of all images.": gradient_of(lambda n: 1 / n / parts),
-        "That is the gradient of the sum over all images: divide by their number.": (
-            gradient_of(lambda n: 1.0)
-        ),
-        "That is the last part's gradient alone: call backward() for each part, and "
-        "clear nothing in between.": (last, last * len(batches[-1][1]) / images),
-    }
+    images = sum(len(labels) for _, labels in batches)
     require_close(
-        got,
-        gradient_of(lambda n: 1 / images),
+        torch.cat([gradient.flatten() for gradient in gradients]),
+        _gradient_of(batches, lambda n: 1 / images),
         "The gradient",
-        mistakes,
+        _wrong_gradients(batches, images),
         "The sum over the parts of (their share of all images) x (their mean loss).",
         tolerance=1e-6,
     )
     largest = max(len(labels) for _, labels in batches)
     require(
-        max(sizes, default=0) <= largest and len(backwards) >= parts,
+        max(sizes, default=0) <= largest and len(backwards) >= len(batches),
         "The gradient is right, but all images were in memory at once: let each part "
         "go through the model by itself, and call backward() for each.",
     )
@@ -174,10 +152,31 @@ def accumulated_gradient(accumulate) -> str:
     )
 
 
-def _last_gradient(batches):
-    model, (inputs, labels) = _network(), batches[-1]
-    loss = F.nll_loss(model(inputs), labels)
-    return torch.autograd.grad(loss, list(model.parameters()))
+def _wrong_gradients(batches: list, images: int) -> dict:
+    """What goes wrong with parts of a batch, and the gradient that it leads to."""
+    parts = len(batches)
+    last = _gradient_of(batches[-1:], lambda n: 1 / n)
+    return {
+        "You added the parts' mean gradients: that is as many times too long as there "
+        "are parts.": _gradient_of(batches, lambda n: 1 / n),
+        "You weighted all parts alike, and the last has fewer images: a part counts by "
+        "its share of all images.": _gradient_of(batches, lambda n: 1 / n / parts),
+        "That is the gradient of the sum over all images: divide by their number.": (
+            _gradient_of(batches, lambda n: 1.0)
+        ),
+        "That is the last part's gradient alone: call backward() for each part, and "
+        "clear nothing in between.": (last, last * len(batches[-1][1]) / images),
+    }
+
+
+def _gradient_of(batches: list, share) -> torch.Tensor:
+    """Of the sum of all images' losses, each times `share(images in its batch)`."""
+    model, total = _network(), 0.0
+    for inputs, labels in batches:
+        losses = F.nll_loss(model(inputs), labels, reduction="sum")
+        total = total + losses * share(len(labels))
+    found = torch.autograd.grad(total, list(model.parameters()))
+    return torch.cat([gradient.flatten() for gradient in found])
 
 
 @question

@@ -199,7 +199,7 @@ def evidence_grid(
         for column, method in enumerate(maps, start=1):
             values = to_array(maps[method], method, 3).astype(float)
             require_length(values, rows, f"maps of {method}", "images")
-            place = (column * step + factor * 16, HEAD / 2)
+            place = (column * step + factor * pictures[0].shape[1] / 2, HEAD / 2)
             axes.text(*place, method, ha="center", va="center")
             for row, (picture, one) in enumerate(zip(pictures, values, strict=True)):
                 corner = (column * step, HEAD + row * line + HEAD)

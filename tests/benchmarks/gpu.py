@@ -117,7 +117,9 @@ def prepare(work: Path, options: dict, seconds: float) -> None:
         before = rows.stat().st_size
         process = start("measure", options | {"until": until})
         mine = [this_machine(), [os.getpid(), process.pid]]
-        running.write_text(json.dumps(mine), encoding="utf-8")
+        part = marker.with_suffix(".part")
+        part.write_text(json.dumps(mine), encoding="utf-8")
+        part.replace(running)  # whole, or not there
         code = wait(process, rows, PATIENCE_SECONDS, until + 15)
         if code == 0 or time.time() > until:
             break

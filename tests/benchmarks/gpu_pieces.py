@@ -200,7 +200,8 @@ class Program:
 
     def teach(self) -> None:
         """Train the teacher, a network of its own, on all images; judge it once."""
-        if load_teacher(self.work, "cpu") is not None:
+        name = f"teacher-{self.options['design']}"  # of the runs that it teaches
+        if self.has_row(name) and load_teacher(self.work, "cpu") is not None:
             return log(self.work, "teacher: finished before")
         if self.options["finish"]:
             return None
@@ -229,7 +230,6 @@ class Program:
         judged = evaluate(model, self.data.test)
         card = card_of(recipe, history, self.data.source, len(data), self.machine)
         card["test_accuracy_percent"] = judged["accuracy_percent"]
-        name = f"teacher-{self.options['design']}"  # of the runs that it teaches
         card = gpu_teacher.save_teacher(self.work, name, model, card)
         self.add_run(name, card, history, {"ResNet-8": card["config"]})
         log(self.work, f"{name}: {card['test_accuracy_percent']:.2f} % of the test set")
@@ -239,7 +239,7 @@ class Program:
         """A long run on all training images; goes on from its checkpoint."""
         name, network, seed = self.run_of(piece)
         checkpoint = self.work / f"{name}.checkpoint"
-        if (self.work / "runs" / f"{name}.json").exists():
+        if self.has_row(name):
             log(self.work, f"{name}: finished before")
             return
         if self.options["finish"]:
@@ -335,6 +335,10 @@ class Program:
         log(self.work, f"{name}: {card['test_accuracy_percent']:.2f} % of the test set")
         self.give_back()
 
+    def has_row(self, name: str) -> bool:
+        """Whether a run's last file was written: its card alone is not the end."""
+        return any(row["run"] == name for row in read_rows(self.work / "runs.csv"))
+
     def add_run(self, name, card: dict, history: list[dict], network: dict) -> None:
         """A row like those of champion.csv; `network` says which it is."""
         recipe = Recipe(**card["recipe"])
@@ -357,7 +361,8 @@ class Program:
         target, epochs = SHORT_RUNS[piece]
         epochs = min(epochs, self.epochs)
         path, design = self.work / "times.csv", self.options["design"]
-        if any(float(row["target_percent"]) == target for row in read_rows(path)):
+        done = {(r["network"], float(r["target_percent"])) for r in read_rows(path)}
+        if (design, target) in done:
             return
         training, held_out = split(self.data.train, len(self.data.train) // 100 * 10)
         rows = []
