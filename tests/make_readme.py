@@ -172,7 +172,22 @@ def put_aside() -> str:
     return (
         "The champion's network was trained for other lengths as well: "
         f"{'; '.join(told)}. These runs were put aside, so the champion is the one of "
-        f"{len(names) + 1} that did best on the test set."
+        f"{len(names) + 1} that did best on the test set. {gone_on_with()}"
+    )
+
+
+def gone_on_with() -> str:
+    """What the champion's weights reached when they were trained on, on larger maps."""
+    (run,) = read_rows(runtime.RESULTS / "enlarged.csv")
+    times = int(run["multiply_adds"]) / load_card("champion")["multiply_adds"]
+    low, high = float(run["difference_low"]), float(run["difference_high"])
+    told = "no gain is shown" if low <= 0 <= high else "a difference is shown"
+    return (
+        f"Trained on for {run['epochs']} epochs with images enlarged to "
+        f"{run['size']} × {run['size']} (`{run['command']}`), with {times:.1f} times "
+        f"the multiply-adds, it reached {run['test_accuracy_percent']} %, "
+        f"{float(run['difference']):+.2f} points ({low:+.2f} to {high:+.2f}, paired, "
+        f"on the same test images): {told}."
     )
 
 
@@ -550,8 +565,8 @@ def summary() -> str:
         "drawing the test images (Wilson). The first two "
         f"{told} (their difference: {low:.1f} to {high:.1f} points, Welch). On two "
         f"cores with bfloat16 the first takes {duration(longest(quick))}. The champion "
-        f"is the one of {len(runs_put_aside()) + 1} long runs of its network that did "
-        "best on the test set."
+        f"is the one of {len(runs_put_aside()) + 1} long runs of its network from its "
+        "start that did best on the test set."
     )
     return f"{table(header, rows)}\n\n{fill(note, 88)}"
 

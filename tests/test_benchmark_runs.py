@@ -11,6 +11,7 @@ from cifar_helpers import training
 from cifar_helpers.recipes import PRESETS
 from tests.benchmarks import (
     ablation,
+    enlarged,
     faster,
     gated,
     gpu_pieces,
@@ -59,6 +60,12 @@ def stop_control(folder):
     trust.main([*command, "--weights", str(folder)])
 
 
+def stop_enlarged(folder):
+    command = ["--images", "64", "--source", "sample", "--epochs", "2"]
+    command += ["--runs", str(folder), "--out", str(folder / "rows.csv")]
+    enlarged.main(command)
+
+
 def stop_gpu(folder):
     command = ["--device", "cpu", "--source", "sample", "--images", "64"]
     command += ["--batch-size", "32", "--seconds", "0", "--pieces", "champion"]
@@ -71,7 +78,15 @@ def stop_gpu(folder):
 
 
 @pytest.mark.parametrize(
-    "run", [stop_stepwise, stop_ablation, stop_reference, stop_control, stop_gpu]
+    "run",
+    [
+        stop_stepwise,
+        stop_ablation,
+        stop_reference,
+        stop_control,
+        stop_enlarged,
+        stop_gpu,
+    ],
 )
 def test_a_run_that_was_stopped_is_no_result(run, stopped, tmp_path, monkeypatch):
     monkeypatch.setitem(gpu_pieces.DESIGNS, "C", PRESETS["cpu"][0])
@@ -136,6 +151,7 @@ def test_what_a_design_has_not_is_not_asked_for(words, complaint, capsys, tmp_pa
         (ablation.main, "noise --images 64"),
         (stepwise.main, "--source sample"),
         (gated.main, "--images 64"),
+        (enlarged.main, "--images 64"),
         (laptop.main, "--source sample"),
         (trust.main, "controls --source sample"),
         (trust.main, "corruptions --source sample"),
