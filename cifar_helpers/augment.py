@@ -65,8 +65,7 @@ def cutout(
 
     DeVries & Taylor 2017, section 3: the square may stick out of the image. It takes
     the mean colour of CIFAR-10 (uint8; 128 unless there are three channels) or 0, its
-    normalized value (floats).
-    Raises ValueError for a negative size.
+    normalized value (floats). Raises ValueError for a negative size.
     """
     _check(images)
     if size < 0:

@@ -100,9 +100,10 @@ def corrupted(images: Tensor, name: str, severity: int, seed: int = 0) -> Tensor
     whole = isinstance(severity, (int, np.integer)) and not isinstance(severity, bool)
     if not whole or not 1 <= severity <= 5:
         raise ValueError(f"severity must be a whole number 1 to 5, got {severity!r}")
+    _check_images(images)
     corruption = NAMES[name]
     strength = SEVERITIES[corruption][severity - 1]
-    if corruption is gaussian_noise and isinstance(images, Tensor):
+    if corruption is gaussian_noise:
         draw = torch.Generator(images.device).manual_seed(seed)
         return corruption(images, strength, draw)
     return corruption(images, strength)

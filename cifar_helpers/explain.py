@@ -158,11 +158,10 @@ def shuffled(model: nn.Module, parts=None, seed: int = 0) -> nn.Module:
     """A copy of the model in which the entries of every weight tensor are permuted.
 
     `parts` names the children to shuffle (all by default; what belongs to no child
-    stays); what is learned in them is
-    gone, but each tensor keeps its values. Statistics of batch norm stay. For the
-    randomization check of Adebayo et al. 2018, "Sanity Checks for Saliency Maps": a map
-    that does not change does not show what the network has learned. Raises ValueError
-    for a part that is not there.
+    stays); what is learned in them is gone, but each tensor keeps its values.
+    Statistics of batch norm stay. For the randomization check of Adebayo et al. 2018,
+    "Sanity Checks for Saliency Maps": a map that does not change does not show what the
+    network has learned. Raises ValueError for a part that is not there.
     """
     twin = copy.deepcopy(model)
     names = [name for name, _ in model.named_children()]

@@ -117,13 +117,7 @@ def reveal(key: str, measured, unit: str = "", digits: int = 1) -> Answer:
             raise ValueError(f"{measured!r} is none of {list(asked.choices)}")
         shown = measured
     else:
-        given = measured
-        with contextlib.suppress(TypeError, ValueError, RuntimeError):
-            measured = getattr(given, "item", lambda: given)()
-        if not _is_number(measured):
-            raise ValueError(f"measured must be a finite number, not {given!r}")
-        if not isinstance(measured, int | float):
-            measured = float(measured)
+        measured = _as_number(measured)
         space = " " if unit else ""
         shown = f"{measured:,.{digits}f}{space}{unit}"
     if asked.yours is None:
@@ -181,13 +175,13 @@ def _write(path: Path, record: dict) -> None:
     Raises OSError, and leaves the file as it is, if it cannot be read. A damaged one is
     moved aside: perhaps it can be mended by hand.
     """
-    earlier, content = [], path.read_bytes() if path.exists() else None
-    if content is not None:
-        records = None
+    earlier = []
+    if path.exists():
+        found = {}
         with contextlib.suppress(ValueError):
-            records = json.loads(content)
-            earlier = _whole(records)
-        if not earlier or len(earlier) < len(records):
+            found = json.loads(path.read_bytes())
+        earlier = _whole(found)
+        if not earlier or len(earlier) < len(found):
             path.replace(path.with_name(f"{path.name}.damaged"))
     records = {old["key"]: old for old in earlier} | {record["key"]: record}
     unfinished = path.with_name(f"{path.name}.{os.getpid()}")
@@ -210,6 +204,16 @@ def _as_range(yours) -> tuple[float, float]:
     if low > high:
         raise ValueError(f"the range begins at {low:g}, above its end, {high:g}")
     return low, high
+
+
+def _as_number(measured) -> int | float:
+    """A number, or an array or tensor that holds one, as Python's own."""
+    number = measured
+    with contextlib.suppress(AttributeError, TypeError, ValueError, RuntimeError):
+        number = measured.item()
+    if not _is_number(number):
+        raise ValueError(f"measured must be a finite number, not {measured!r}")
+    return number if isinstance(number, int | float) else float(number)
 
 
 def _is_number(value) -> bool:

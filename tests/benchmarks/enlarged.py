@@ -26,7 +26,13 @@ from cifar_helpers.model import CIFAR10Net, count_multiply_adds, count_parameter
 from cifar_helpers.pretrained import load_pretrained
 from cifar_helpers.recipes import PRESETS, Recipe
 from cifar_helpers.training import fit
-from tests.benchmarks.rows import add_row, check_rehearsal, command_line, read_rows
+from tests.benchmarks.rows import (
+    add_row,
+    check_rehearsal,
+    command_line,
+    key_of,
+    read_rows,
+)
 
 COLUMNS = (
     "size",
@@ -77,11 +83,9 @@ def recipe_of(epochs: int, learning_rate: float) -> Recipe:
 
 def row_of(model: Enlarged, recipe: Recipe, history, test: LabelledImages) -> dict:
     """Judge a finished run beside the champion, on the same test images."""
-    answers = [
-        collect_predictions(m, test) for m in (model, load_pretrained("champion"))
-    ]
-    now, before = (predictions.correct for predictions in answers)
-    difference, low, high = intervals.paired_interval(now, before)
+    now = collect_predictions(model, test)
+    before = collect_predictions(load_pretrained("champion"), test)
+    difference, low, high = intervals.paired_interval(now.correct, before.correct)
     machine = runtime.describe_machine()
     return {
         "size": model.size,
@@ -91,8 +95,8 @@ def row_of(model: Enlarged, recipe: Recipe, history, test: LabelledImages) -> di
         "parameters": count_parameters(model),
         "multiply_adds": count_multiply_adds(model),
         "train_accuracy_percent": round(history[-1]["train_accuracy_percent"], 2),
-        "champion_test_accuracy_percent": round(answers[1].accuracy_percent, 2),
-        "test_accuracy_percent": round(answers[0].accuracy_percent, 2),
+        "champion_test_accuracy_percent": round(before.accuracy_percent, 2),
+        "test_accuracy_percent": round(now.accuracy_percent, 2),
         "difference": round(difference, 2),
         "difference_low": round(low, 2),
         "difference_high": round(high, 2),
@@ -115,10 +119,9 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     path = Path(options.out)
     check_rehearsal(parser, options, path)
-    wanted = (options.size, options.epochs, options.learning_rate)
-    done = [(r["size"], r["epochs"], r["learning_rate"]) for r in read_rows(path)]
-    if tuple(map(str, wanted)) in done:
-        return print(f"in {path.name} already: {wanted}")
+    key = key_of(("size", "epochs", "learning_rate"))
+    if key(vars(options)) in map(key, read_rows(path)):
+        return print(f"in {path.name} already: {key(vars(options))}")
     data = load_cifar10(source=options.source)
     training = data.train.subset(slice(options.images))
     recipe = recipe_of(options.epochs, options.learning_rate)
@@ -128,9 +131,10 @@ def main(arguments: list[str] | None = None) -> None:
     model, history = fit(model, training, recipe, checkpoint=checkpoint)
     if history.interrupted:
         raise KeyboardInterrupt  # the same command goes on
-    row = row_of(model, recipe, history, data.test)
-    row |= {"training_images": len(training)}
-    row |= {"command": command_line("enlarged", arguments)}
+    row = row_of(model, recipe, history, data.test) | {
+        "training_images": len(training),
+        "command": command_line("enlarged", arguments),
+    }
     add_row(path, row, COLUMNS)
     print(row)
 
