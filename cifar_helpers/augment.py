@@ -58,6 +58,63 @@ def random_flip(images: Tensor, generator: torch.Generator | None = None) -> Ten
     return torch.where(draw < 0.5, images.flip(3), images)
 
 
+def random_rotation(
+    images: Tensor, degrees: float = 15.0, generator: torch.Generator | None = None
+) -> Tensor:
+    """Turn each image, with probability 1/2, about its middle by up to `degrees`.
+
+    The angle is drawn evenly from -degrees to degrees. Values between pixels are
+    interpolated (bilinear), and what enters is the image mirrored. Raises ValueError
+    unless degrees is finite and at least 0.
+    """
+    _check(images)
+    if not 0 <= degrees < math.inf:
+        raise ValueError(f"degrees must be finite and at least 0, not {degrees}")
+    height, width = images.shape[2:]
+    draw = torch.rand(2, len(images), generator=generator, device=images.device)
+    angle = (draw[0] < 0.5) * (2 * draw[1] - 1) * math.radians(degrees)  # (N,)
+    cosine, sine, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
+    to_columns = torch.stack([cosine, -sine * (height / width), zero], dim=1)  # (N, 3)
+    to_rows = torch.stack([sine * (width / height), cosine, zero], dim=1)  # (N, 3)
+    where_from = torch.stack([to_columns, to_rows], dim=1)  # (N, 2, 3), from -1 to 1
+    grid = F.affine_grid(where_from, images.shape, align_corners=False)  # (N, H, W, 2)
+    turned = F.grid_sample(
+        images.float(), grid, padding_mode="reflection", align_corners=False
+    )
+    return _as_before(turned, images)
+
+
+def random_colour(
+    images: Tensor, strength: float = 0.2, generator: torch.Generator | None = None
+) -> Tensor:
+    """Change brightness, contrast and saturation of each image, with probability 1/2.
+
+    Three factors are drawn evenly from 1 - strength to 1 + strength: of the values, of
+    their distance from the image's mean, and of each pixel's distance from its grey,
+    the mean of its channels. 0 must be black, as it is in uint8 (cut off at 0 and 255).
+    Raises ValueError unless strength is 0 to 1.
+    """
+    _check(images)
+    if not 0 <= strength <= 1:
+        raise ValueError(f"strength must be 0 to 1, not {strength}")
+    shape = (4, len(images), 1, 1, 1)
+    draw = torch.rand(shape, generator=generator, device=images.device)
+    spread = (draw[0] < 0.5) * strength  # (N, 1, 1, 1), 0 for about half
+    brightness, contrast, saturation = 1 + spread * (2 * draw[1:] - 1)
+    x = images.float()
+    mean = x.mean(dim=(1, 2, 3), keepdim=True)  # (N, 1, 1, 1)
+    x = brightness * (mean + contrast * (x - mean))
+    grey = x.mean(dim=1, keepdim=True)  # (N, 1, H, W)
+    return _as_before(grey + saturation * (x - grey), images)
+
+
+def _as_before(values: Tensor, images: Tensor) -> Tensor:
+    """Floats in the type that the images had; bytes are rounded and cut off."""
+    if images.is_floating_point():
+        return values.to(images.dtype)
+    return values.round().clamp(0, 255).to(images.dtype)
+
+
 def cutout(
     images: Tensor, size: int = 8, generator: torch.Generator | None = None
 ) -> Tensor:

@@ -44,9 +44,11 @@ class Recipe:
     ema_decay: float = 0.998  # of the weights' exponential moving average, per step
     crop_padding: int = 4  # pixels; 0 for no random crop
     flip: bool = True
+    rotation_degrees: float = 0.0  # at most, of about half of the images; 0 for none
+    colour_strength: float = 0.0  # brightness, contrast, saturation; 0 for none
     cutout_size: int = 0  # pixels; 0 for none
     mixup_alpha: float = 0.0  # 0 for none
-    clean_fraction: float = 0.0  # of the steps, last: neither cutout nor mixup
+    clean_fraction: float = 0.0  # of the steps, last: crop and flip alone
     low_resolution_fraction: float = 0.0  # progressive resizing: of the steps, first
     low_resolution_size: int = 24  # pixels of the images of those steps
     selective_drop_fraction: float = 0.0  # selective backprop: easiest images, left out
@@ -75,6 +77,8 @@ RULES = {  # what each entry of a Recipe may be
     "ema_decay": fraction(),
     "crop_padding": whole(0),
     "flip": switch(),
+    "rotation_degrees": non_negative(),
+    "colour_strength": fraction(),
     "cutout_size": whole(0),
     "mixup_alpha": non_negative(),
     "clean_fraction": fraction(),

@@ -13,6 +13,13 @@ from cifar_helpers.data import CLASSES, normalize
 from cifar_helpers.optimizers import make_optimizer, make_schedule
 from cifar_helpers.recipes import Recipe
 
+CLEAN = {  # changes of a recipe for its last steps: crop and flip alone are left
+    "rotation_degrees": 0.0,
+    "colour_strength": 0.0,
+    "cutout_size": 0,
+    "mixup_alpha": 0.0,
+}
+
 
 class Trainer:
     """What changes during a run: weights, their average, optimizer, random draws."""
@@ -114,11 +121,15 @@ class Trainer:
         """Float inputs (N, 3, 32, 32), or smaller, and target probabilities."""
         recipe, draw = self.recipe, self.generator
         if recipe.clean_fraction and self.step >= self.clean_start_step:
-            recipe = replace(recipe, cutout_size=0, mixup_alpha=0.0)
+            recipe = replace(recipe, **CLEAN)
         if recipe.crop_padding:
             images = augment.random_crop(images, recipe.crop_padding, draw)
         if recipe.flip:
             images = augment.random_flip(images, draw)
+        if recipe.rotation_degrees:
+            images = augment.random_rotation(images, recipe.rotation_degrees, draw)
+        if recipe.colour_strength:
+            images = augment.random_colour(images, recipe.colour_strength, draw)
         if recipe.cutout_size:
             images = augment.cutout(images, recipe.cutout_size, draw)
         inputs = normalize(images)

@@ -1,7 +1,10 @@
 """Each augmentation of a batch against a plain loop over its images."""
 
+import math
+
 import numpy as np
 import pytest
+import scipy.ndimage
 import scipy.stats
 import torch
 
@@ -11,6 +14,8 @@ from cifar_helpers.data import MEAN
 EVERY_AUGMENTATION = {
     "crop": lambda images, generator: augment.random_crop(images, 2, generator),
     "flip": augment.random_flip,
+    "rotation": lambda images, draw: augment.random_rotation(images, 20.0, draw),
+    "colour": lambda images, draw: augment.random_colour(images, 0.4, draw),
     "cutout": lambda images, generator: augment.cutout(images, 3, generator),
 }
 
@@ -99,6 +104,123 @@ def test_flip_mirrors_about_half_of_the_images(dtype):
         mirrored += is_mirrored
     assert 430 < mirrored < 570
     assert result.dtype == dtype
+
+
+# ---- rotation ------------------------------------------------------------------------
+
+
+def turned_by_scipy(image, angle):
+    """(C, H, W): SciPy's own linear interpolation about the middle of the image."""
+    middle = (np.array(image.shape[1:]) - 1) / 2
+    cosine, sine = math.cos(angle), math.sin(angle)
+    matrix = np.array([[cosine, sine], [-sine, cosine]])  # of (row, column)
+    return np.stack(
+        [
+            scipy.ndimage.affine_transform(
+                channel, matrix, middle - matrix @ middle, order=1, mode="reflect"
+            )
+            for channel in image
+        ]
+    )
+
+
+@pytest.mark.parametrize("height, width", [(8, 8), (6, 9)])
+def test_rotation_is_that_of_scipy(height, width):
+    images = pictures(60, height=height, width=width, dtype=torch.float64)
+    result = augment.random_rotation(images, 25.0, seeded())
+    draw = torch.rand(2, 60, generator=seeded()).tolist()  # the same draws once more
+    for before, after, chance, place in zip(images, result, *draw, strict=True):
+        angle = math.radians(25 * (2 * place - 1)) if chance < 0.5 else 0
+        expected = turned_by_scipy(before.numpy(), angle)
+        np.testing.assert_allclose(after.numpy(), expected, atol=1e-4)
+
+
+def test_rotation_turns_about_half_of_the_images_by_every_angle_up_to_its_limit():
+    """Read off where a bright spot right of the middle went."""
+    images = torch.zeros(2000, 1, 41, 41)
+    images[:, :, 19:22, 35:38] = 1
+    places = torch.arange(41.0) - 20
+    result = augment.random_rotation(images, 15.0, seeded())[:, 0]  # (N, H, W)
+    down = (result.sum(2) * places).sum(1) / result.sum((1, 2))
+    right = (result.sum(1) * places).sum(1) / result.sum((1, 2))
+    angles = torch.rad2deg(torch.atan2(down, right))
+    turned = angles[angles.abs() > 1e-3]
+    assert 900 < len(turned) < 1100
+    assert turned.abs().max() < 15.2  # the spot is found to a fifth of a degree
+    even = scipy.stats.kstest(turned.numpy(), scipy.stats.uniform(-15, 30).cdf)
+    assert even.pvalue > 0.001
+
+
+def test_rotation_keeps_bytes_between_black_and_white():
+    images = pictures(200)
+    result = augment.random_rotation(images, 20.0, seeded())
+    floats = augment.random_rotation(images.double(), 20.0, seeded())
+    assert result.dtype == torch.uint8
+    assert (result - floats).abs().max() <= 0.5 + 1e-4
+
+
+def test_rotation_by_nothing_changes_nothing():
+    images = pictures(50)
+    assert torch.equal(augment.random_rotation(images, 0.0, seeded()), images)
+
+
+@pytest.mark.parametrize("degrees", [-1.0, float("nan"), float("inf")])
+def test_rotation_refuses_what_is_no_angle(degrees):
+    with pytest.raises(ValueError, match="degrees must be finite and at least 0, not"):
+        augment.random_rotation(pictures(1), degrees)
+
+
+# ---- colour --------------------------------------------------------------------------
+
+
+def recoloured(image, brightness, contrast, saturation):
+    """One image, (C, H, W) NumPy, pixel by pixel."""
+    mean, result = image.mean(), np.empty_like(image)
+    for row, column in np.ndindex(image.shape[1:]):
+        pixel = brightness * (mean + contrast * (image[:, row, column] - mean))
+        grey = pixel.sum() / len(pixel)
+        result[:, row, column] = grey + saturation * (pixel - grey)
+    return result
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_colour_moves_every_pixel_by_the_three_factors(channels):
+    images = pictures(40, channels, dtype=torch.float64)
+    result = augment.random_colour(images, 0.4, seeded())
+    draw = torch.rand(4, 40, 1, 1, 1, generator=seeded()).flatten(1).T.tolist()
+    for before, after, (chance, *places) in zip(images, result, draw, strict=True):
+        factors = [1 + 0.4 * (2 * p - 1) if chance < 0.5 else 1 for p in places]
+        expected = recoloured(before.numpy(), *factors)
+        np.testing.assert_allclose(after.numpy(), expected, atol=1e-5)
+
+
+def test_colour_of_even_grey_changes_in_brightness_alone():
+    grey = torch.full((2000, 3, 4, 4), 100, dtype=torch.uint8)
+    result = augment.random_colour(grey, 0.3, seeded()).flatten(1)  # (N, 48)
+    assert (result == result[:, :1]).all()
+    values = result[:, 0].float()
+    assert values.min() == 70 and values.max() == 130
+    assert 880 < (values != 100).sum() < 1100  # one draw in 60 rounds to 100
+
+
+def test_colour_cuts_bytes_off_at_black_and_white():
+    images = pictures(300)
+    result = augment.random_colour(images, 0.4, seeded())
+    floats = augment.random_colour(images.double(), 0.4, seeded())
+    assert floats.min() < -1 and floats.max() > 256  # and does not wrap around
+    assert result.dtype == torch.uint8
+    assert (result - floats.clamp(0, 255)).abs().max() <= 0.5 + 1e-4
+
+
+def test_colour_of_strength_zero_changes_nothing():
+    images = pictures(50)
+    assert torch.equal(augment.random_colour(images, 0.0, seeded()), images)
+
+
+@pytest.mark.parametrize("strength", [-0.1, 1.1, float("nan")])
+def test_colour_refuses_what_is_no_part_of_the_whole(strength):
+    with pytest.raises(ValueError, match="strength must be 0 to 1, not"):
+        augment.random_colour(pictures(1), strength)
 
 
 # ---- cutout --------------------------------------------------------------------------

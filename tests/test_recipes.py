@@ -50,6 +50,8 @@ def sample():
             "crop_padding must be a whole number of at least 0, not 4.0",
         ),
         ({"cutout_size": -1}, "cutout_size must be a whole number"),
+        ({"rotation_degrees": -1.0}, "rotation_degrees must be a number of at least"),
+        ({"colour_strength": 1.0}, r"colour_strength must be in \[0, 1\), not 1.0"),
         (
             {"low_resolution_fraction": 1.0},
             r"low_resolution_fraction must be in \[0, 1\), not 1.0",

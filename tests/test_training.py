@@ -126,8 +126,9 @@ def test_first_steps_see_small_images(few):
 
 def test_last_steps_see_whole_images_unmixed(few):
     """Without crops and flips an input is then its image, a target its label."""
-    changes = {"cutout_size": 16, "mixup_alpha": 1.0, "clean_fraction": 0.5}
-    config = replace(QUICK, label_smoothing=0.0, **changes, **PLAIN)
+    changes = {"cutout_size": 16, "mixup_alpha": 1.0, "rotation_degrees": 30.0}
+    changes |= {"colour_strength": 0.5, "clean_fraction": 0.5, "label_smoothing": 0.0}
+    config = replace(QUICK, **changes, **PLAIN)
     trainer = Trainer(network(), config, steps=4)
     untouched = []
     for images, labels in list(Batches(few, 5)):
@@ -588,6 +589,8 @@ def test_ten_images_are_overfitted(sample):
 EVERYTHING = replace(
     QUICK,
     crop_padding=2,
+    rotation_degrees=15.0,
+    colour_strength=0.2,
     cutout_size=8,
     mixup_alpha=0.3,
     learning_rate=0.1,
@@ -1160,11 +1163,21 @@ def test_evaluation_leaves_every_submodule_in_its_mode(few):
 ASKED = [  # entries of a recipe, and what they mean
     ({"crop_padding": 7}, lambda x, draw: augment.random_crop(x, 7, draw)),
     ({"flip": True}, augment.random_flip),
+    ({"rotation_degrees": 9.0}, lambda x, draw: augment.random_rotation(x, 9.0, draw)),
+    ({"colour_strength": 0.3}, lambda x, draw: augment.random_colour(x, 0.3, draw)),
     ({"cutout_size": 12}, lambda x, draw: augment.cutout(x, 12, draw)),
     (
         {"crop_padding": 2, "flip": True, "cutout_size": 5},
         lambda x, draw: augment.cutout(
             augment.random_flip(augment.random_crop(x, 2, draw), draw), 5, draw
+        ),
+    ),
+    (
+        {"rotation_degrees": 9.0, "colour_strength": 0.3, "cutout_size": 5},
+        lambda x, draw: augment.cutout(
+            augment.random_colour(augment.random_rotation(x, 9.0, draw), 0.3, draw),
+            5,
+            draw,
         ),
     ),
 ]
