@@ -156,24 +156,35 @@ def networks() -> str:
 
 
 def put_aside() -> str:
-    """What the champion's network reached in runs of other lengths."""
+    """What the champion's network reached in runs of other lengths and recipes."""
     names, told = runs_put_aside(), []
     for run in read_rows(runtime.RESULTS / "champion.csv"):
         if run["run"] in names:
-            accuracy, mixed = float(run["test_accuracy_percent"]), "the same recipe"
-            if json.loads(run["recipe"]).get("mixup_alpha"):
-                mixed = "mixup, and with neither mixup nor cutout in the last tenth"
+            accuracy = float(run["test_accuracy_percent"])
             told.append(
-                f"{run['epochs']} epochs, with {mixed}: {accuracy:.2f} % "
+                f"{run['epochs']} epochs, with {in_words(run)}: {accuracy:.2f} % "
                 f"({wilson_range(accuracy)}), "
                 f"{float(run['train_accuracy_percent']):.1f} % of the training images, "
                 f"{duration(float(run['seconds']))} with pauses on {machines([run])}"
             )
     return (
-        "The champion's network was trained for other lengths as well: "
+        "The champion's network was trained in other ways as well: "
         f"{'; '.join(told)}. These runs were put aside, so the champion is the one of "
         f"{len(names) + 1} that did best on the test set. {gone_on_with()}"
     )
+
+
+def in_words(run: dict) -> str:
+    """What sets the recipe of a run that was put aside apart from the champion's."""
+    recipe = json.loads(run["recipe"])
+    if recipe.get("mixup_alpha"):
+        return "mixup, and with neither mixup nor cutout in the last tenth"
+    if recipe.get("rotation_degrees"):
+        return (
+            f"images turned by up to {recipe['rotation_degrees']:g} degrees and colours "
+            f"changed by up to {100 * recipe['colour_strength']:g} %"
+        )
+    return "the same recipe"
 
 
 def gone_on_with() -> str:

@@ -219,6 +219,7 @@ ASIDE = {  # name: what differs from the preset
     "cpu-55": "--epochs 55",
     "champion-110": "--epochs 110",
     "champion-160": "--epochs 160 --mixup-alpha 0.2 --clean-fraction 0.1",
+    "champion-turned": "--rotation-degrees 15.0 --colour-strength 0.2",
 }
 
 
