@@ -181,8 +181,8 @@ def in_words(run: dict) -> str:
         return "mixup, and with neither mixup nor cutout in the last tenth"
     if recipe.get("rotation_degrees"):
         return (
-            f"images turned by up to {recipe['rotation_degrees']:g} degrees and colours "
-            f"changed by up to {100 * recipe['colour_strength']:g} %"
+            f"images turned by up to {recipe['rotation_degrees']:g} degrees and "
+            f"colours changed by up to {100 * recipe['colour_strength']:g} %"
         )
     return "the same recipe"
 
