@@ -12,6 +12,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from math import ceil, floor, hypot
 from pathlib import Path
@@ -29,6 +30,7 @@ from cifar_helpers.intervals import (
 )
 from cifar_helpers.ladder import runs_to_target
 from cifar_helpers.pretrained import load_card
+from cifar_helpers.recipes import PRESETS, Recipe
 from tests.benchmarks.faster import TARGET, has_schedule
 from tests.benchmarks.rows import read_rows
 from tests.benchmarks.stepwise import STEPS, short_runs
@@ -511,6 +513,12 @@ def equal_lengths() -> str:
     return f"{table(header, cells)}\n\n{machines(rows)}."
 
 
+def own_recipe(run: dict) -> bool:
+    """Whether the run's preset was followed in everything but the length."""
+    recipe, own = json.loads(run["recipe"]), PRESETS[run["run"].partition("-")[0]][1]
+    return replace(Recipe(**recipe), epochs=own.epochs) == own
+
+
 def as_long() -> str:
     """What was trained on all images for as many epochs as the champion, and it."""
     length = load_card("champion")["recipe"]["epochs"]
@@ -518,7 +526,7 @@ def as_long() -> str:
     runs = [
         run
         for run in read_rows(runtime.RESULTS / "champion.csv")
-        if run["run"] in known and run["epochs"] == str(length)
+        if run["run"] in known and run["epochs"] == str(length) and own_recipe(run)
     ]
     runs.sort(key=lambda run: (run["run"] == "champion", run["test_accuracy_percent"]))
     rows, best = [], float(runs[-1]["test_accuracy_percent"])
