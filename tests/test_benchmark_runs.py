@@ -17,6 +17,7 @@ from tests.benchmarks import (
     gpu_pieces,
     laptop,
     stepwise,
+    taught,
     trust,
 )
 from tests.benchmarks.claims import claimed
@@ -66,6 +67,12 @@ def stop_enlarged(folder):
     enlarged.main(command)
 
 
+def stop_taught(folder):
+    command = ["--teachers", "champion", "--images", "64", "--source", "sample"]
+    command += ["--epochs", "2", "--runs", str(folder)]
+    taught.main([*command, "--out", str(folder / "rows.csv")])
+
+
 def stop_gpu(folder):
     command = ["--device", "cpu", "--source", "sample", "--images", "64"]
     command += ["--batch-size", "32", "--seconds", "0", "--pieces", "champion"]
@@ -85,6 +92,7 @@ def stop_gpu(folder):
         stop_reference,
         stop_control,
         stop_enlarged,
+        stop_taught,
         stop_gpu,
     ],
 )
@@ -152,6 +160,7 @@ def test_what_a_design_has_not_is_not_asked_for(words, complaint, capsys, tmp_pa
         (stepwise.main, "--source sample"),
         (gated.main, "--images 64"),
         (enlarged.main, "--images 64"),
+        (taught.main, "--teachers champion --images 64"),
         (laptop.main, "--source sample"),
         (trust.main, "controls --source sample"),
         (trust.main, "corruptions --source sample"),

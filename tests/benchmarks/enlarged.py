@@ -81,25 +81,28 @@ def recipe_of(epochs: int, learning_rate: float) -> Recipe:
     )
 
 
-def row_of(model: Enlarged, recipe: Recipe, history, test: LabelledImages) -> dict:
-    """Judge a finished run beside the champion, on the same test images."""
+def beside_champion(model: nn.Module, test: LabelledImages) -> dict:
+    """Test accuracies of a network and the champion, and their paired difference."""
     now = collect_predictions(model, test)
     before = collect_predictions(load_pretrained("champion"), test)
     difference, low, high = intervals.paired_interval(now.correct, before.correct)
-    machine = runtime.describe_machine()
     return {
-        "size": model.size,
-        "epochs": len(history),
-        "learning_rate": recipe.learning_rate,
-        "seed": recipe.seed,
-        "parameters": count_parameters(model),
-        "multiply_adds": count_multiply_adds(model),
-        "train_accuracy_percent": round(history[-1]["train_accuracy_percent"], 2),
         "champion_test_accuracy_percent": round(before.accuracy_percent, 2),
         "test_accuracy_percent": round(now.accuracy_percent, 2),
         "difference": round(difference, 2),
         "difference_low": round(low, 2),
         "difference_high": round(high, 2),
+    }
+
+
+def run_of(model: nn.Module, recipe: Recipe, history: list[dict]) -> dict:
+    """What a row says of a finished run, but for its length and its accuracy."""
+    machine = runtime.describe_machine()
+    return {
+        "learning_rate": recipe.learning_rate,
+        "seed": recipe.seed,
+        "parameters": count_parameters(model),
+        "train_accuracy_percent": round(history[-1]["train_accuracy_percent"], 2),
         "seconds": round(sum(row["seconds"] for row in history), 1),
         "threads": torch.get_num_threads(),
         **{name: machine[name] for name in ("hardware", "torch")},
@@ -131,8 +134,12 @@ def main(arguments: list[str] | None = None) -> None:
     model, history = fit(model, training, recipe, checkpoint=checkpoint)
     if history.interrupted:
         raise KeyboardInterrupt  # the same command goes on
-    row = row_of(model, recipe, history, data.test) | {
+    row = run_of(model, recipe, history) | beside_champion(model, data.test)
+    row |= {
+        "size": model.size,
+        "epochs": len(history),
         "training_images": len(training),
+        "multiply_adds": count_multiply_adds(model),
         "command": command_line("enlarged", arguments),
     }
     add_row(path, row, COLUMNS)

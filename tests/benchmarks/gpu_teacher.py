@@ -28,27 +28,27 @@ CHANGES = {  # of the champion's recipe: the teacher's and its pupils'
 CARD = "teacher.json"
 
 
-def taught(kind: type, teacher: nn.Module) -> type:
+def taught(kind: type, teacher: nn.Module, temperature: float = TEMPERATURE) -> type:
     """A kind of Trainer that learns from a teacher's answers beside the labels."""
 
     class TaughtTrainer(kind):
-        task = f"a teacher's answers at temperature {TEMPERATURE}, share {SHARE}"
+        task = f"a teacher's answers at temperature {temperature}, share {SHARE}"
 
         def augmented(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
             """Inputs; the labels' and the teacher's probabilities, side by side."""
             inputs, targets = super().augmented(images, labels)
             with torch.no_grad(), self.autocast():
                 answers = teacher(inputs).float()  # (N, 10)
-            answers = (answers / TEMPERATURE).softmax(dim=1)
+            answers = (answers / temperature).softmax(dim=1)
             return inputs, torch.cat([targets, answers], dim=1)  # (N, 20)
 
         def losses(self, log_probabilities: Tensor, targets: Tensor) -> Tensor:
             """(1 - s) of the labels' cross-entropy, s T^2 of the teacher's at T."""
             labels, answers = targets.chunk(2, dim=1)
-            softened = (log_probabilities / TEMPERATURE).log_softmax(dim=1)
+            softened = (log_probabilities / temperature).log_softmax(dim=1)
             own = soft_cross_entropy(log_probabilities, labels)
             learned = soft_cross_entropy(softened, answers)
-            return (1 - SHARE) * own + SHARE * TEMPERATURE**2 * learned
+            return (1 - SHARE) * own + SHARE * temperature**2 * learned
 
     return TaughtTrainer
 

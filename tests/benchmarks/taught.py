@@ -1,0 +1,181 @@
+"""Can trained networks of the champion's kind teach one of them to be better?
+
+    python -m cifar_helpers.training --preset champion --rotation-degrees 15 \\
+        --colour-strength 0.2 --out runs/turned
+    python -m tests.benchmarks.taught --teachers champion \\
+        runs/turned/champion.safetensors
+
+Several networks together are right more often than each alone. Here the training of
+the last of the teachers goes on, on images that are also turned and changed in colour,
+with the answers of all of them beside the labels (Hinton et al. 2015, section 2): each
+answers for its part of every batch, which is drawn anew in each epoch, so that on
+average a network learns the mean of their probabilities. The finished run is judged on
+the test set, once. Its row, with the accuracy of the teachers together and the paired
+difference to the shipped champion, goes to results/taught.csv, its weights, card and
+history to `--runs`. A run that was stopped goes on from its checkpoint there; 15 epochs
+take two cores without bfloat16 an hour and a half.
+"""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from cifar_helpers import runtime
+from cifar_helpers.data import LabelledImages, load_cifar10
+from cifar_helpers.model import CIFAR10Net, predict
+from cifar_helpers.pretrained import card_of, load_pretrained, save_run
+from cifar_helpers.recipes import PRESETS, Recipe
+from cifar_helpers.trainer import Trainer
+from cifar_helpers.training import fit
+from tests.benchmarks.enlarged import beside_champion, run_of
+from tests.benchmarks.gpu_teacher import taught
+from tests.benchmarks.rows import (
+    add_row,
+    check_rehearsal,
+    command_line,
+    key_of,
+    read_rows,
+)
+
+COLUMNS = (
+    "teachers",
+    "epochs",
+    "learning_rate",
+    "temperature",
+    "seed",
+    "training_images",
+    "parameters",
+    "train_accuracy_percent",
+    "together_test_accuracy_percent",  # mean of the teachers' probabilities
+    "start_test_accuracy_percent",  # of the last teacher, whose training went on
+    "champion_test_accuracy_percent",
+    "test_accuracy_percent",
+    "difference",  # to the champion, in points, paired: the same test images
+    "difference_low",
+    "difference_high",
+    "seconds",
+    "threads",
+    "hardware",
+    "torch",
+    "command",
+)
+
+
+class Panel(nn.Module):
+    """Networks that share the work: each answers for its part of a batch."""
+
+    def __init__(self, networks: list[nn.Module]):
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = x.chunk(len(self.networks))  # fewer, if there are fewer images
+        asked = zip(parts, self.networks, strict=False)
+        return torch.cat([network(part) for part, network in asked])
+
+
+def load_network(name: str) -> CIFAR10Net:
+    """A shipped network by its name, or the champion's with the weights in a file."""
+    if not name.endswith(".safetensors"):
+        return load_pretrained(name)
+    network = CIFAR10Net(PRESETS["champion"][0])
+    network.load_state_dict(load_file(name))
+    return network.to(memory_format=torch.channels_last).eval().requires_grad_(False)
+
+
+def recipe_of(epochs: int, learning_rate: float) -> Recipe:
+    """The champion's, begun anew at another rate after a short rise."""
+    return replace(
+        PRESETS["champion"][1],
+        epochs=epochs,
+        learning_rate=learning_rate,
+        sgd_learning_rate=learning_rate,
+        warmup_fraction=0.05,
+        label_smoothing=0.0,  # the teachers' answers are smooth
+        rotation_degrees=15.0,
+        colour_strength=0.2,
+        low_resolution_fraction=0.0,
+    )
+
+
+def teachers_accuracies(networks: list[nn.Module], test: LabelledImages) -> dict:
+    """Test accuracies of the mean of their probabilities, and of the last alone."""
+    answers = [predict(network, test.images).exp() for network in networks]
+    together, start = (
+        100 * (probabilities.argmax(1) == test.labels).float().mean().item()
+        for probabilities in (sum(answers), answers[-1])
+    )
+    return {
+        "together_test_accuracy_percent": round(together, 2),
+        "start_test_accuracy_percent": round(start, 2),
+    }
+
+
+def train(options, data, recipe: Recipe) -> tuple[CIFAR10Net, list[dict]]:
+    """The last teacher, taught by all of them; a run that was stopped raises."""
+    runtime.seed_everything(recipe.seed)
+    panel = Panel([load_network(name) for name in options.teachers])
+    model = load_network(options.teachers[-1]).requires_grad_().train()
+    model, history = fit(
+        model,
+        data,
+        recipe,
+        checkpoint=Path(options.runs) / "taught.checkpoint",
+        make_trainer=taught(Trainer, panel, options.temperature),
+        on_epoch=lambda rows: print(rows[-1], flush=True),
+    )
+    if history.interrupted:
+        raise KeyboardInterrupt  # the same command goes on
+    return model, history
+
+
+def judge(options, model: CIFAR10Net, recipe: Recipe, history, data) -> dict:
+    """The row of a finished run; its weights, card and history go to `--runs`."""
+    networks = [load_network(name) for name in options.teachers]
+    row = run_of(model, recipe, history) | beside_champion(model, data.test)
+    row |= teachers_accuracies(networks, data.test) | {
+        "teachers": " ".join(options.teachers),
+        "temperature": options.temperature,
+        "epochs": len(history),
+    }
+    images, machine = options.images or len(data.train), runtime.describe_machine()
+    card = card_of(recipe, history, data.source, images, machine)
+    named = ("teachers", "temperature", "test_accuracy_percent")
+    card |= {name: row[name] for name in named}
+    save_run(options.runs, "champion-taught", model, history, card)
+    return row | {"training_images": images}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """See the module's docstring."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.taught")
+    parser.add_argument("--teachers", nargs="+", required=True, help="names or weights")
+    parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--learning-rate", type=float, default=0.05)
+    parser.add_argument("--temperature", type=float, default=2.0)
+    parser.add_argument("--images", type=int, help="train on fewer, for a rehearsal")
+    parser.add_argument("--source", default="full", help="sample: for a rehearsal")
+    parser.add_argument("--runs", default="runs/taught", help="weights, checkpoint")
+    parser.add_argument("--out", default=str(runtime.RESULTS / "taught.csv"))
+    options = parser.parse_args(arguments)
+    path = Path(options.out)
+    check_rehearsal(parser, options, path)
+    known = vars(options) | {"teachers": " ".join(options.teachers)}
+    key = key_of(("teachers", "epochs", "learning_rate", "temperature"))
+    if key(known) in map(key, read_rows(path)):
+        return print(f"in {path.name} already: {key(known)}")
+    data = load_cifar10(source=options.source)
+    recipe = recipe_of(options.epochs, options.learning_rate)
+    model, history = train(options, data.train.subset(slice(options.images)), recipe)
+    row = judge(options, model, recipe, history, data)
+    row["command"] = command_line("taught", arguments)
+    add_row(path, row, COLUMNS)
+    print(row)
+
+
+if __name__ == "__main__":
+    main()
