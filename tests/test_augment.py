@@ -151,7 +151,7 @@ def test_rotation_turns_about_half_of_the_images_by_every_angle_up_to_its_limit(
     assert even.pvalue > 0.001
 
 
-def test_rotation_keeps_bytes_between_black_and_white():
+def test_rotation_rounds_bytes():
     images = pictures(200)
     result = augment.random_rotation(images, 20.0, seeded())
     floats = augment.random_rotation(images.double(), 20.0, seeded())

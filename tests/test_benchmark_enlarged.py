@@ -1,5 +1,6 @@
 """The champion, trained on with enlarged images: what its row says."""
 
+import pytest
 import torch
 from torch.nn import functional as F
 
@@ -16,10 +17,41 @@ def test_images_are_enlarged_before_the_network():
     network = CIFAR10Net(PRESETS["champion"][0]).eval()
     images = torch.randn(2, 3, 32, 32)
     larger = F.interpolate(images, (48, 48), mode="bilinear")
+    maps = []
+    network.initial.register_forward_hook(lambda _, __, out: maps.append(out.shape[2:]))
     found = enlarged.Enlarged(network, 48)(images)
+    assert maps == [(24, 24)]
     torch.testing.assert_close(found, network(larger), atol=1e-4, rtol=1e-4)
-    parts = network.initial(larger)
-    assert parts.shape[2:] == (24, 24)
+
+
+def test_nothing_is_small_where_images_are_enlarged():
+    recipe, champions = enlarged.recipe_of(3, 0.05), PRESETS["champion"][1]
+    assert recipe.epochs == 3
+    assert recipe.learning_rate == recipe.sgd_learning_rate == 0.05
+    assert recipe.low_resolution_fraction == 0 < champions.low_resolution_fraction
+    assert recipe.cutout_size == champions.cutout_size
+
+
+def test_a_run_of_another_size_is_trained_and_not_taken_over(tmp_path, monkeypatch):
+    """Even where one was left unfinished in the same folder."""
+    trained, whole = [], enlarged.fit_whole
+
+    def stopped(model, *_, checkpoint, **__):
+        trained.append((model.size, checkpoint.name, str(model)))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(enlarged, "fit_whole", stopped)
+    command = ["--images", "64", "--source", "sample", "--epochs", "1"]
+    command += ["--runs", str(tmp_path), "--out", str(tmp_path / "rows.csv"), "--size"]
+    for size in ("40", "48"):
+        with pytest.raises(KeyboardInterrupt):
+            enlarged.main([*command, size])
+    (one, other) = trained
+    assert one[0] == 40 and other[0] == 48
+    assert one[1] != other[1] and one[2] != other[2]
+    monkeypatch.setattr(enlarged, "fit_whole", whole)
+    enlarged.main([*command, "40"])
+    assert not list(tmp_path.glob("*.checkpoint*")), "a finished run leaves none"
 
 
 def test_a_run_is_judged_once_and_not_repeated(tmp_path, capsys):

@@ -1,6 +1,8 @@
 """The champion's kind, taught by several of them: who answers for what, and the row."""
 
+import hashlib
 import json
+import math
 import shutil
 from argparse import Namespace
 
@@ -10,7 +12,7 @@ from cifar_helpers import runtime
 from cifar_helpers.data import load_cifar10
 from cifar_helpers.model import predict
 from cifar_helpers.pretrained import load_pretrained
-from cifar_helpers.training import History
+from cifar_helpers.recipes import PRESETS
 from tests.benchmarks import taught
 from tests.benchmarks.rows import read_rows
 
@@ -78,21 +80,81 @@ def test_a_run_is_judged_once_and_kept(tmp_path, capsys):
     percent = 100 * right.sum().item() / len(test)
     for name in ("together", "start", "champion"):
         assert float(row[f"{name}_test_accuracy_percent"]) == percent
-    card = json.loads((tmp_path / "runs" / "champion-taught.json").read_text())
+    (path,) = (tmp_path / "runs").glob("*.json")  # and no checkpoint is left
+    assert {file.stem for file in (tmp_path / "runs").iterdir()} == {path.stem}
+    card = json.loads(path.read_text())
     assert card["test_accuracy_percent"] == float(row["test_accuracy_percent"])
     assert card["teachers"] == row["teachers"] == f"champion {other}"
+    digest = hashlib.sha256(other.read_bytes()).hexdigest()
+    assert card["teachers_sha256"] == row["teachers_sha256"] == f"{digest} {digest}"
+    assert (card["share"], card["temperature"]) == (0.9, 2.0)
     assert card["training_images"] == int(row["training_images"]) == 64
-    again = taught.load_network(str(tmp_path / "runs" / "champion-taught.safetensors"))
-    judged = predict(again, test.images).argmax(1) == test.labels
-    assert 100 * judged.sum().item() / len(test) == card["test_accuracy_percent"]
+    judged = taught.load_network(str(path.with_suffix(".safetensors")))
+    right = predict(judged, test.images).argmax(1) == test.labels
+    assert 100 * right.sum().item() / len(test) == card["test_accuracy_percent"]
     taught.main(command)
     assert read_rows(tmp_path / "rows.csv") == [row]
     assert "already" in capsys.readouterr().out
 
 
-def test_the_network_that_learns_is_the_last_teacher(monkeypatch):
-    monkeypatch.setattr(taught, "fit", lambda model, *_, **__: (model, History()))
-    monkeypatch.setattr(taught, "load_network", Fixed)
-    options = Namespace(teachers=[1, 2], runs="", temperature=2.0)
-    model, _ = taught.train(options, None, taught.recipe_of(1, 0.05))
-    assert model.answer == 2.0 and model.training
+class Learner(torch.nn.Module):
+    """The least that a Trainer takes."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(10))
+
+    def forward(self, x):
+        return self.weight.expand(len(x), 10).log_softmax(1)
+
+
+class Steep(torch.nn.Module):
+    """Gives class k the same logit, k times the slope, for every image."""
+
+    def __init__(self, slope):
+        super().__init__()
+        self.slope = slope
+
+    def forward(self, x):
+        return (self.slope * torch.arange(10.0)).expand(len(x), 10)
+
+
+def train_what(monkeypatch, share):
+    """What `fit` is called with: its arguments, and a Trainer of the kind asked for."""
+    called = {}
+
+    def fit(*arguments, **named):
+        called.update(named, model=arguments[0], recipe=arguments[2])
+
+    monkeypatch.setattr(taught, "fit_whole", fit)
+    monkeypatch.setattr(taught, "load_network", Steep)
+    options = Namespace(teachers=[1.0, -2.0], temperature=3.0, share=share)
+    recipe = taught.recipe_of(2, 0.05, share)
+    taught.train(options, None, recipe, "a path")
+    return called, called["make_trainer"](Learner(), recipe, 4)
+
+
+def test_the_last_teacher_learns_from_all_of_them(monkeypatch):
+    called, trainer = train_what(monkeypatch, share=0.7)
+    assert called["model"].slope == -2.0 and called["model"].training
+    assert called["checkpoint"] == "a path"
+    images = torch.zeros(4, 3, 32, 32, dtype=torch.uint8)
+    _, targets = trainer.augmented(images, torch.arange(4))
+    assert torch.equal(targets[:, :10], torch.eye(10)[:4]), "labels are not smoothed"
+    for rows, slope in ((targets[:2, 10:], 1.0), (targets[2:, 10:], -2.0)):
+        wanted = (slope * torch.arange(10.0) / 3.0).softmax(0)
+        torch.testing.assert_close(rows, wanted.expand(2, 10))
+    even = torch.full((4, 10), -math.log(10))  # of a network that knows nothing
+    wanted = (0.3 + 0.7 * 3.0**2) * math.log(10)
+    torch.testing.assert_close(trainer.losses(even, targets), torch.full((4,), wanted))
+
+
+def test_without_a_share_labels_alone_teach(monkeypatch):
+    called, trainer = train_what(monkeypatch, share=0.0)
+    assert trainer.task == "labels"
+    recipe, champions = called["recipe"], PRESETS["champion"][1]
+    assert recipe.label_smoothing == champions.label_smoothing
+    assert taught.recipe_of(2, 0.05, 0.9).label_smoothing == 0
+    assert (recipe.rotation_degrees, recipe.colour_strength) == (15.0, 0.2)
+    assert (recipe.epochs, recipe.low_resolution_fraction) == (2, 0.0)
+    assert (recipe.learning_rate, recipe.sgd_learning_rate) == (0.05, 0.05)

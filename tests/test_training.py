@@ -1173,6 +1173,12 @@ ASKED = [  # entries of a recipe, and what they mean
         ),
     ),
     (
+        {"crop_padding": 2, "flip": True, "rotation_degrees": 9.0},
+        lambda x, draw: augment.random_rotation(
+            augment.random_flip(augment.random_crop(x, 2, draw), draw), 9.0, draw
+        ),
+    ),
+    (
         {"rotation_degrees": 9.0, "colour_strength": 0.3, "cutout_size": 5},
         lambda x, draw: augment.cutout(
             augment.random_colour(augment.random_rotation(x, 9.0, draw), 0.3, draw),

@@ -4,11 +4,11 @@
 
 The weights of `champion` are trained on, for 11 epochs on images that are enlarged to
 48 x 48 pixels: no weight more, but maps of 24 x 24 instead of 16 x 16, and 2.25 times
-the arithmetic. The rate starts at half of that of the recipe, the rest of which stays
-(no small images). The finished run is judged on the test set, once, and its row, with
-the paired difference to the champion, goes to results/enlarged.csv. A run that was
-stopped goes on from its checkpoint in `--runs`; two cores without bfloat16 take two
-hours.
+the arithmetic. In the first twentieth of the steps the rate rises to half the recipe's
+highest, then it falls to zero; the rest of the recipe stays (but no small images). The
+finished run is judged on the test set, once, and its row, with the paired difference to
+the champion, goes to results/enlarged.csv. A run that was stopped goes on from its
+checkpoint in `--runs`; two cores without bfloat16 take two hours.
 """
 
 import argparse
@@ -19,20 +19,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cifar_helpers import intervals, runtime
+from cifar_helpers import checkpoints, intervals, runtime
 from cifar_helpers.data import LabelledImages, load_cifar10
 from cifar_helpers.evaluation import collect_predictions
 from cifar_helpers.model import CIFAR10Net, count_multiply_adds, count_parameters
 from cifar_helpers.pretrained import load_pretrained
 from cifar_helpers.recipes import PRESETS, Recipe
-from cifar_helpers.training import fit
 from tests.benchmarks.rows import (
     add_row,
     check_rehearsal,
     command_line,
+    file_name,
     key_of,
     read_rows,
 )
+from tests.benchmarks.running import fit_whole
 
 COLUMNS = (
     "size",
@@ -62,6 +63,10 @@ class Enlarged(nn.Module):
     def __init__(self, network: CIFAR10Net, size: int):
         super().__init__()
         self.network, self.size = network, size
+
+    def extra_repr(self) -> str:
+        """Sets the checkpoints of different sizes apart."""
+        return f"size={self.size}"
 
     def forward(self, x: Tensor) -> Tensor:
         size = (self.size, self.size)
@@ -122,18 +127,17 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     path = Path(options.out)
     check_rehearsal(parser, options, path)
-    key = key_of(("size", "epochs", "learning_rate"))
-    if key(vars(options)) in map(key, read_rows(path)):
-        return print(f"in {path.name} already: {key(vars(options))}")
+    key = key_of(COLUMNS[:3])
+    wanted = key(vars(options))
+    if wanted in map(key, read_rows(path)):
+        return print(f"in {path.name} already: {wanted}")
     data = load_cifar10(source=options.source)
     training = data.train.subset(slice(options.images))
     recipe = recipe_of(options.epochs, options.learning_rate)
     runtime.seed_everything(recipe.seed)
     model = Enlarged(load_pretrained("champion"), options.size).requires_grad_().train()
-    checkpoint = Path(options.runs) / "enlarged.checkpoint"
-    model, history = fit(model, training, recipe, checkpoint=checkpoint)
-    if history.interrupted:
-        raise KeyboardInterrupt  # the same command goes on
+    checkpoint = Path(options.runs) / f"{file_name(('enlarged', *wanted))}.checkpoint"
+    model, history = fit_whole(model, training, recipe, checkpoint=checkpoint)
     row = run_of(model, recipe, history) | beside_champion(model, data.test)
     row |= {
         "size": model.size,
@@ -143,6 +147,7 @@ def main(arguments: list[str] | None = None) -> None:
         "command": command_line("enlarged", arguments),
     }
     add_row(path, row, COLUMNS)
+    checkpoints.remove(checkpoint)
     print(row)
 
 

@@ -28,11 +28,16 @@ CHANGES = {  # of the champion's recipe: the teacher's and its pupils'
 CARD = "teacher.json"
 
 
-def taught(kind: type, teacher: nn.Module, temperature: float = TEMPERATURE) -> type:
+def taught(
+    kind: type,
+    teacher: nn.Module,
+    temperature: float = TEMPERATURE,
+    share: float = SHARE,
+) -> type:
     """A kind of Trainer that learns from a teacher's answers beside the labels."""
 
     class TaughtTrainer(kind):
-        task = f"a teacher's answers at temperature {temperature}, share {SHARE}"
+        task = f"a teacher's answers at temperature {temperature}, share {share}"
 
         def augmented(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
             """Inputs; the labels' and the teacher's probabilities, side by side."""
@@ -48,7 +53,7 @@ def taught(kind: type, teacher: nn.Module, temperature: float = TEMPERATURE) -> 
             softened = (log_probabilities / temperature).log_softmax(dim=1)
             own = soft_cross_entropy(log_probabilities, labels)
             learned = soft_cross_entropy(softened, answers)
-            return (1 - SHARE) * own + SHARE * temperature**2 * learned
+            return (1 - share) * own + share * temperature**2 * learned
 
     return TaughtTrainer
 

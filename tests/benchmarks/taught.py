@@ -5,18 +5,23 @@
     python -m tests.benchmarks.taught --teachers champion \\
         runs/turned/champion.safetensors
 
-Several networks together are right more often than each alone. Here the training of
-the last of the teachers goes on, on images that are also turned and changed in colour,
-with the answers of all of them beside the labels (Hinton et al. 2015, section 2): each
-answers for its part of every batch, which is drawn anew in each epoch, so that on
-average a network learns the mean of their probabilities. The finished run is judged on
-the test set, once. Its row, with the accuracy of the teachers together and the paired
-difference to the shipped champion, goes to results/taught.csv, its weights, card and
-history to `--runs`. A run that was stopped goes on from its checkpoint there; 15 epochs
-take two cores without bfloat16 an hour and a half.
+Several networks together often are right more often than each alone; the row says
+whether these are. Here the training of the last of the teachers goes on, on images that
+are also turned and changed in colour, with the answers of all of them beside the labels
+(Hinton et al. 2015, section 2): each answers for its part of every batch, which is
+drawn anew in each epoch, so that on average a network learns the mean of their
+probabilities, softened by the temperature. In the first twentieth of the steps the rate
+rises to half the recipe's highest, then it falls to zero.
+
+The finished run is judged on the test set, once. Its row, with the accuracy of the
+teachers together and the paired difference to the shipped champion, goes to
+results/taught.csv, its weights, card and history to `--runs`. More epochs and the
+teachers' answers in place of smoothed labels change together: `--share 0` is the same
+run from labels alone. A run that was stopped goes on from its checkpoint.
 """
 
 import argparse
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,33 +29,35 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from cifar_helpers import runtime
+from cifar_helpers import checkpoints, runtime
 from cifar_helpers.data import LabelledImages, load_cifar10
 from cifar_helpers.model import CIFAR10Net, predict
 from cifar_helpers.pretrained import card_of, load_pretrained, save_run
 from cifar_helpers.recipes import PRESETS, Recipe
 from cifar_helpers.trainer import Trainer
-from cifar_helpers.training import fit
 from tests.benchmarks.enlarged import beside_champion, run_of
-from tests.benchmarks.gpu_teacher import taught
+from tests.benchmarks.gpu_teacher import SHARE, taught
 from tests.benchmarks.rows import (
     add_row,
     check_rehearsal,
     command_line,
+    file_name,
     key_of,
     read_rows,
 )
+from tests.benchmarks.running import fit_whole
 
 COLUMNS = (
     "teachers",
     "epochs",
     "learning_rate",
     "temperature",
+    "share",  # of the loss: the teachers'; the rest is the labels'
     "seed",
     "training_images",
     "parameters",
     "train_accuracy_percent",
-    "together_test_accuracy_percent",  # mean of the teachers' probabilities
+    "together_test_accuracy_percent",  # mean of the teachers' probabilities, at 1
     "start_test_accuracy_percent",  # of the last teacher, whose training went on
     "champion_test_accuracy_percent",
     "test_accuracy_percent",
@@ -61,8 +68,10 @@ COLUMNS = (
     "threads",
     "hardware",
     "torch",
+    "teachers_sha256",  # of their weights, in this order
     "command",
 )
+KEY = COLUMNS[:5]
 
 
 class Panel(nn.Module):
@@ -78,6 +87,12 @@ class Panel(nn.Module):
         return torch.cat([network(part) for part, network in asked])
 
 
+def weights_of(name: str) -> Path:
+    """The file of a shipped network, or the one that is named."""
+    shipped = runtime.WEIGHTS / f"{name}.safetensors"
+    return Path(name) if name.endswith(".safetensors") else shipped
+
+
 def load_network(name: str) -> CIFAR10Net:
     """A shipped network by its name, or the champion's with the weights in a file."""
     if not name.endswith(".safetensors"):
@@ -87,18 +102,37 @@ def load_network(name: str) -> CIFAR10Net:
     return network.to(memory_format=torch.channels_last).eval().requires_grad_(False)
 
 
-def recipe_of(epochs: int, learning_rate: float) -> Recipe:
-    """The champion's, begun anew at another rate after a short rise."""
+def recipe_of(epochs: int, learning_rate: float, share: float) -> Recipe:
+    """The champion's, begun anew at another rate after a short rise.
+
+    With teachers, whose answers are smooth, labels are not smoothed.
+    """
+    champions = PRESETS["champion"][1]
     return replace(
-        PRESETS["champion"][1],
+        champions,
         epochs=epochs,
         learning_rate=learning_rate,
         sgd_learning_rate=learning_rate,
         warmup_fraction=0.05,
-        label_smoothing=0.0,  # the teachers' answers are smooth
+        label_smoothing=0.0 if share else champions.label_smoothing,
         rotation_degrees=15.0,
         colour_strength=0.2,
         low_resolution_fraction=0.0,
+    )
+
+
+def train(options, data: LabelledImages, recipe: Recipe, checkpoint: Path):
+    """The last teacher, taught by all of them, and its history; whole, or it raises."""
+    runtime.seed_everything(recipe.seed)
+    panel = Panel([load_network(name) for name in options.teachers])
+    learns = taught(Trainer, panel, options.temperature, options.share)
+    return fit_whole(
+        load_network(options.teachers[-1]).requires_grad_().train(),
+        data,
+        recipe,
+        checkpoint=checkpoint,
+        make_trainer=learns if options.share else Trainer,
+        on_epoch=lambda rows: print(rows[-1], flush=True),
     )
 
 
@@ -115,48 +149,31 @@ def teachers_accuracies(networks: list[nn.Module], test: LabelledImages) -> dict
     }
 
 
-def train(options, data, recipe: Recipe) -> tuple[CIFAR10Net, list[dict]]:
-    """The last teacher, taught by all of them; a run that was stopped raises."""
-    runtime.seed_everything(recipe.seed)
-    panel = Panel([load_network(name) for name in options.teachers])
-    model = load_network(options.teachers[-1]).requires_grad_().train()
-    model, history = fit(
-        model,
-        data,
-        recipe,
-        checkpoint=Path(options.runs) / "taught.checkpoint",
-        make_trainer=taught(Trainer, panel, options.temperature),
-        on_epoch=lambda rows: print(rows[-1], flush=True),
-    )
-    if history.interrupted:
-        raise KeyboardInterrupt  # the same command goes on
-    return model, history
-
-
-def judge(options, model: CIFAR10Net, recipe: Recipe, history, data) -> dict:
-    """The row of a finished run; its weights, card and history go to `--runs`."""
+def judge(options, model: CIFAR10Net, recipe: Recipe, history, test) -> dict:
+    """The row of a finished run, but for what it learned from."""
+    digests = [
+        hashlib.sha256(weights_of(name).read_bytes()).hexdigest()
+        for name in options.teachers
+    ]
     networks = [load_network(name) for name in options.teachers]
-    row = run_of(model, recipe, history) | beside_champion(model, data.test)
-    row |= teachers_accuracies(networks, data.test) | {
+    row = run_of(model, recipe, history) | beside_champion(model, test)
+    return row | teachers_accuracies(networks, test) | {
         "teachers": " ".join(options.teachers),
+        "teachers_sha256": " ".join(digests),
         "temperature": options.temperature,
+        "share": options.share,
         "epochs": len(history),
-    }
-    images, machine = options.images or len(data.train), runtime.describe_machine()
-    card = card_of(recipe, history, data.source, images, machine)
-    named = ("teachers", "temperature", "test_accuracy_percent")
-    card |= {name: row[name] for name in named}
-    save_run(options.runs, "champion-taught", model, history, card)
-    return row | {"training_images": images}
+    }  # fmt: skip
 
 
 def main(arguments: list[str] | None = None) -> None:
     """See the module's docstring."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.taught")
     parser.add_argument("--teachers", nargs="+", required=True, help="names or weights")
-    parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--epochs", type=int, default=18)
     parser.add_argument("--learning-rate", type=float, default=0.05)
     parser.add_argument("--temperature", type=float, default=2.0)
+    parser.add_argument("--share", type=float, default=SHARE, help="the teachers'")
     parser.add_argument("--images", type=int, help="train on fewer, for a rehearsal")
     parser.add_argument("--source", default="full", help="sample: for a rehearsal")
     parser.add_argument("--runs", default="runs/taught", help="weights, checkpoint")
@@ -164,16 +181,26 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     path = Path(options.out)
     check_rehearsal(parser, options, path)
-    known = vars(options) | {"teachers": " ".join(options.teachers)}
-    key = key_of(("teachers", "epochs", "learning_rate", "temperature"))
-    if key(known) in map(key, read_rows(path)):
-        return print(f"in {path.name} already: {key(known)}")
+    key = key_of(KEY)
+    wanted = key(vars(options) | {"teachers": " ".join(options.teachers)})
+    if wanted in map(key, read_rows(path)):
+        return print(f"in {path.name} already: {wanted}")
     data = load_cifar10(source=options.source)
-    recipe = recipe_of(options.epochs, options.learning_rate)
-    model, history = train(options, data.train.subset(slice(options.images)), recipe)
-    row = judge(options, model, recipe, history, data)
+    training = data.train.subset(slice(options.images))
+    recipe = recipe_of(options.epochs, options.learning_rate, options.share)
+    name = file_name(("taught", *wanted))
+    checkpoint = Path(options.runs) / f"{name}.checkpoint"
+    model, history = train(options, training, recipe, checkpoint)
+    row = judge(options, model, recipe, history, data.test)
+    row["training_images"] = len(training)
     row["command"] = command_line("taught", arguments)
+    machine = runtime.describe_machine()
+    card = card_of(recipe, history, data.source, len(training), machine)
+    named = ("teachers", "teachers_sha256", "temperature", "share")
+    card |= {name: row[name] for name in (*named, "test_accuracy_percent")}
+    save_run(options.runs, name, model, history, card)
     add_row(path, row, COLUMNS)
+    checkpoints.remove(checkpoint)
     print(row)
 
 
