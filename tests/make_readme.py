@@ -191,7 +191,11 @@ def in_words(run: dict) -> str:
 
 def gone_on_with() -> str:
     """What the champion's weights reached when they were trained on, on larger maps."""
-    (run,) = read_rows(runtime.RESULTS / "enlarged.csv")
+    return " ".join(map(in_a_sentence, read_rows(runtime.RESULTS / "enlarged.csv")))
+
+
+def in_a_sentence(run: dict) -> str:
+    """A row of enlarged.csv."""
     times = int(run["multiply_adds"]) / load_card("champion")["multiply_adds"]
     low, high = float(run["difference_low"]), float(run["difference_high"])
     told = "no gain is shown" if low <= 0 <= high else "a difference is shown"
@@ -584,8 +588,8 @@ def summary() -> str:
         "drawing the test images (Wilson). The first two "
         f"{told} (their difference: {low:.1f} to {high:.1f} points, Welch). On two "
         f"cores with bfloat16 the first takes {duration(longest(quick))}. The champion "
-        f"is the one of {len(runs_put_aside()) + 1} long runs of its network from its "
-        "start that did best on the test set."
+        f"is the one of {len(runs_put_aside()) + 1} long runs of its network, each "
+        "begun with new weights, that did best on the test set."
     )
     return f"{table(header, rows)}\n\n{fill(note, 88)}"
 
