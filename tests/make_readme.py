@@ -11,6 +11,7 @@ import argparse
 import json
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -597,7 +598,8 @@ def summary() -> str:
 def notebooks() -> str:
     """The series in groups, with a picture each and the time of the stored run."""
     times = read_rows(runtime.RESULTS / "notebooks.csv")
-    machine, *others = machines(times).split("; ")
+    counts = Counter(machines([row]) for row in times)
+    (machine, _), *others = counts.most_common()
     runs_in = {
         row["notebook"]: duration(float(row["seconds"]))
         + ("" if machines([row]) == machine else " \\*")
@@ -612,7 +614,7 @@ def notebooks() -> str:
             shown = f'<img src="{picture}" width="120" alt="">'
             rows.append([shown, f"[{name}]({path})", question, runs_in.get(name, "")])
     header = ["", "notebook", "its question", "runs in"]
-    note = "".join(f"; \\*: {other}" for other in others)
+    note = "".join(f"; \\*: {other}" for other, _ in others)
     return f"{table(header, rows)}\n\nOn the full data; {machine}{note}."
 
 
