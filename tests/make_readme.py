@@ -191,21 +191,44 @@ def in_words(run: dict) -> str:
 
 
 def gone_on_with() -> str:
-    """What the champion's weights reached when they were trained on, on larger maps."""
-    return " ".join(map(in_a_sentence, read_rows(runtime.RESULTS / "enlarged.csv")))
+    """What stored weights reached when they were trained on, in two ways."""
+    enlarged, taught = (
+        read_rows(runtime.RESULTS / f"{name}.csv") for name in ("enlarged", "taught")
+    )
+    return " ".join([*map(with_larger_maps, enlarged), *map(with_teachers, taught)])
 
 
-def in_a_sentence(run: dict) -> str:
-    """A row of enlarged.csv."""
+def with_larger_maps(run: dict) -> str:
+    """A row of enlarged.csv in a sentence."""
     times = int(run["multiply_adds"]) / load_card("champion")["multiply_adds"]
-    low, high = float(run["difference_low"]), float(run["difference_high"])
-    told = "no gain is shown" if low <= 0 <= high else "a difference is shown"
     return (
         f"Trained on for {run['epochs']} epochs with images enlarged to "
         f"{run['size']} × {run['size']} (`{run['command']}`), with {times:.1f} times "
-        f"the multiply-adds, it reached {run['test_accuracy_percent']} %, "
+        f"the multiply-adds, it reached {beside_champion(run)}"
+    )
+
+
+def with_teachers(run: dict) -> str:
+    """A row of taught.csv in a sentence."""
+    names = " and ".join(f"`{name}`" for name in run["teachers"].split())
+    return (
+        f"Together, {names} (the run with turned images) are right about "
+        f"{float(run['together_test_accuracy_percent']):.2f} % of the test images (the "
+        "mean of their probabilities). Taught by both for "
+        f"{run['epochs']} epochs more (`{run['command']}`), the latter alone "
+        f"reached {beside_champion(run)} The same epochs without teachers "
+        "(`--share 0`) have not been run, so teaching has not been told from them."
+    )
+
+
+def beside_champion(run: dict) -> str:
+    """The accuracy of a row, and its difference from the shipped champion's."""
+    low, high = float(run["difference_low"]), float(run["difference_high"])
+    told = "no gain is shown" if low <= 0 <= high else "a difference is shown"
+    return (
+        f"{float(run['test_accuracy_percent']):.2f} %, "
         f"{float(run['difference']):+.2f} points ({low:+.2f} to {high:+.2f}, paired, "
-        f"on the same test images): {told}."
+        f"on the same test images) from the champion's: {told}."
     )
 
 

@@ -11,7 +11,7 @@ import torch
 from cifar_helpers import runtime
 from cifar_helpers.data import load_cifar10
 from cifar_helpers.model import predict
-from cifar_helpers.pretrained import load_pretrained
+from cifar_helpers.pretrained import load_card, load_pretrained
 from cifar_helpers.recipes import PRESETS
 from tests.benchmarks import taught
 from tests.benchmarks.rows import read_rows
@@ -158,3 +158,16 @@ def test_without_a_share_labels_alone_teach(monkeypatch):
     assert (recipe.rotation_degrees, recipe.colour_strength) == (15.0, 0.2)
     assert (recipe.epochs, recipe.low_resolution_fraction) == (2, 0.0)
     assert (recipe.learning_rate, recipe.sgd_learning_rate) == (0.05, 0.05)
+
+
+def test_the_stored_row_is_of_the_shipped_champion():
+    for row in read_rows(runtime.RESULTS / "taught.csv"):
+        card = load_card("champion")
+        before = float(row["champion_test_accuracy_percent"])
+        assert before == card["test_accuracy_percent"]
+        after = float(row["test_accuracy_percent"])
+        difference = float(row["difference"])
+        assert abs(after - before - difference) < 0.006
+        low, high = float(row["difference_low"]), float(row["difference_high"])
+        assert low < difference < high
+        assert int(row["parameters"]) == card["parameters"]
