@@ -101,9 +101,10 @@ def beside_champion(model: nn.Module, test: LabelledImages) -> dict:
 
 
 def run_of(model: nn.Module, recipe: Recipe, history: list[dict]) -> dict:
-    """What a row says of a finished run, but for its length and its accuracy."""
+    """What a row says of a finished run, but for its test accuracy."""
     machine = runtime.describe_machine()
     return {
+        "epochs": len(history),
         "learning_rate": recipe.learning_rate,
         "seed": recipe.seed,
         "parameters": count_parameters(model),
@@ -141,7 +142,6 @@ def main(arguments: list[str] | None = None) -> None:
     row = run_of(model, recipe, history) | beside_champion(model, data.test)
     row |= {
         "size": model.size,
-        "epochs": len(history),
         "training_images": len(training),
         "multiply_adds": count_multiply_adds(model),
         "command": command_line("enlarged", arguments),

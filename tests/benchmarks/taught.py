@@ -35,7 +35,7 @@ from cifar_helpers.model import CIFAR10Net, predict
 from cifar_helpers.pretrained import card_of, load_pretrained, save_run
 from cifar_helpers.recipes import PRESETS, Recipe
 from cifar_helpers.trainer import Trainer
-from tests.benchmarks.enlarged import beside_champion, run_of
+from tests.benchmarks import enlarged
 from tests.benchmarks.gpu_teacher import SHARE, taught
 from tests.benchmarks.rows import (
     add_row,
@@ -103,21 +103,16 @@ def load_network(name: str) -> CIFAR10Net:
 
 
 def recipe_of(epochs: int, learning_rate: float, share: float) -> Recipe:
-    """The champion's, begun anew at another rate after a short rise.
+    """That of `enlarged`, with images turned and changed in colour.
 
     With teachers, whose answers are smooth, labels are not smoothed.
     """
-    champions = PRESETS["champion"][1]
+    recipe = enlarged.recipe_of(epochs, learning_rate)
     return replace(
-        champions,
-        epochs=epochs,
-        learning_rate=learning_rate,
-        sgd_learning_rate=learning_rate,
-        warmup_fraction=0.05,
-        label_smoothing=0.0 if share else champions.label_smoothing,
+        recipe,
+        label_smoothing=0.0 if share else recipe.label_smoothing,
         rotation_degrees=15.0,
         colour_strength=0.2,
-        low_resolution_fraction=0.0,
     )
 
 
@@ -156,13 +151,13 @@ def judge(options, model: CIFAR10Net, recipe: Recipe, history, test) -> dict:
         for name in options.teachers
     ]
     networks = [load_network(name) for name in options.teachers]
-    row = run_of(model, recipe, history) | beside_champion(model, test)
+    row = enlarged.run_of(model, recipe, history)
+    row |= enlarged.beside_champion(model, test)
     return row | teachers_accuracies(networks, test) | {
         "teachers": " ".join(options.teachers),
         "teachers_sha256": " ".join(digests),
         "temperature": options.temperature,
         "share": options.share,
-        "epochs": len(history),
     }  # fmt: skip
 
 
@@ -197,7 +192,7 @@ def main(arguments: list[str] | None = None) -> None:
     machine = runtime.describe_machine()
     card = card_of(recipe, history, data.source, len(training), machine)
     named = ("teachers", "teachers_sha256", "temperature", "share")
-    card |= {name: row[name] for name in (*named, "test_accuracy_percent")}
+    card |= {entry: row[entry] for entry in (*named, "test_accuracy_percent")}
     save_run(options.runs, name, model, history, card)
     add_row(path, row, COLUMNS)
     checkpoints.remove(checkpoint)
