@@ -71,6 +71,10 @@ ON_GPU = {  # a run in champion.csv: what it is
     "taught-A-0": "the same, taught",
     "teacher-A": "its teacher: ResNet-8, 128 channels and more",
 }
+TEACHERS = {  # files that taught.csv names, and what they are of
+    "runs/turned/champion.safetensors": "the run with turned images",
+    "runs/taught/first.safetensors": "the outcome of these 18 epochs",
+}
 QUESTIONS = {
     "01_meet_the_data": "what is in CIFAR-10, how hard is it, what can ten lines do",
     "02_convolution_block": "what do convolution, batch norm, ReLU and dropout each do",
@@ -195,7 +199,13 @@ def gone_on_with() -> str:
     enlarged, taught = (
         read_rows(runtime.RESULTS / f"{name}.csv") for name in ("enlarged", "taught")
     )
-    return " ".join([*map(with_larger_maps, enlarged), *map(with_teachers, taught)])
+    told = [*map(with_larger_maps, enlarged), *map(with_teachers, taught)]
+    if all(float(run["share"]) for run in taught):
+        told.append(
+            "The same epochs without teachers (`--share 0`) have not been run, so "
+            "teaching has not been told from them."
+        )
+    return " ".join(told)
 
 
 def with_larger_maps(run: dict) -> str:
@@ -210,14 +220,21 @@ def with_larger_maps(run: dict) -> str:
 
 def with_teachers(run: dict) -> str:
     """A row of taught.csv in a sentence."""
-    names = " and ".join(f"`{name}`" for name in run["teachers"].split())
+    *others, last = (
+        f"`{name}` ({TEACHERS[name]})" if name in TEACHERS else f"`{name}`"
+        for name in run["teachers"].split()
+    )
+    named = f"{', '.join(others)} and {last}"
+    blended = float(run["mixup_alpha"])
+    images = f", on blended images (mixup, alpha {blended:g})," if blended else ""
+    taught = f"Taught by them for {run['epochs']} epochs more{images}"
+    if not float(run["share"]):
+        taught = f"From labels alone, in {run['epochs']} epochs more{images}"
     return (
-        f"Together, {names} (the run with turned images) are right about "
+        f"Together, {named} are right about "
         f"{float(run['together_test_accuracy_percent']):.2f} % of the test images (the "
-        "mean of their probabilities). Taught by both for "
-        f"{run['epochs']} epochs more (`{run['command']}`), the latter alone "
-        f"reached {beside_champion(run)} The same epochs without teachers "
-        "(`--share 0`) have not been run, so teaching has not been told from them."
+        f"mean of their probabilities). {taught} (`{run['command']}`), the last of "
+        f"them alone reached {beside_champion(run)}"
     )
 
 

@@ -71,6 +71,7 @@ def test_a_run_is_judged_once_and_kept(tmp_path, capsys):
     shutil.copy(runtime.WEIGHTS / "champion.safetensors", other)
     command = ["--teachers", "champion", str(other), "--images", "64", "--epochs", "1"]
     command += ["--source", "sample", "--learning-rate", "1e-9"]
+    command += ["--mixup-alpha", "0.4", "--name", "pupil"]
     command += ["--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "rows.csv")]
     taught.main(command)
     (row,) = read_rows(tmp_path / "rows.csv")
@@ -81,13 +82,15 @@ def test_a_run_is_judged_once_and_kept(tmp_path, capsys):
     for name in ("together", "start", "champion"):
         assert float(row[f"{name}_test_accuracy_percent"]) == percent
     (path,) = (tmp_path / "runs").glob("*.json")  # and no checkpoint is left
-    assert {file.stem for file in (tmp_path / "runs").iterdir()} == {path.stem}
+    assert {file.stem for file in (tmp_path / "runs").iterdir()} == {"pupil"}
     card = json.loads(path.read_text())
     assert card["test_accuracy_percent"] == float(row["test_accuracy_percent"])
     assert card["teachers"] == row["teachers"] == f"champion {other}"
     digest = hashlib.sha256(other.read_bytes()).hexdigest()
     assert card["teachers_sha256"] == row["teachers_sha256"] == f"{digest} {digest}"
     assert (card["share"], card["temperature"]) == (0.9, 2.0)
+    assert card["recipe"]["mixup_alpha"] == float(row["mixup_alpha"]) == 0.4
+    assert card["name"] == "pupil"
     assert card["training_images"] == int(row["training_images"]) == 64
     judged = taught.load_network(str(path.with_suffix(".safetensors")))
     right = predict(judged, test.images).argmax(1) == test.labels
@@ -129,7 +132,7 @@ def train_what(monkeypatch, share):
     monkeypatch.setattr(taught, "fit_whole", fit)
     monkeypatch.setattr(taught, "load_network", Steep)
     options = Namespace(teachers=[1.0, -2.0], temperature=3.0, share=share)
-    recipe = taught.recipe_of(2, 0.05, share)
+    recipe = taught.recipe_of(2, 0.05, share, 0.0)
     taught.train(options, None, recipe, "a path")
     return called, called["make_trainer"](Learner(), recipe, 4)
 
@@ -149,12 +152,27 @@ def test_the_last_teacher_learns_from_all_of_them(monkeypatch):
     torch.testing.assert_close(trainer.losses(even, targets), torch.full((4,), wanted))
 
 
+def test_teachers_see_the_blended_images():
+    class Mean(torch.nn.Module):
+        def forward(self, x):
+            return x.mean(dim=(1, 2, 3)).unsqueeze(1) * torch.arange(10.0)
+
+    recipe = taught.recipe_of(1, 0.05, 0.9, mixup_alpha=5.0)
+    kind = taught.taught(taught.Trainer, Mean(), 2.0, 0.9)
+    trainer = kind(Learner(), recipe, 4)
+    images = torch.randint(256, (4, 3, 32, 32), dtype=torch.uint8)
+    inputs, targets = trainer.augmented(images, torch.arange(4))
+    assert (targets[:, :10] > 0).sum() > 4, "labels are blended"
+    wanted = (Mean()(inputs) / 2.0).softmax(1)
+    torch.testing.assert_close(targets[:, 10:], wanted)
+
+
 def test_without_a_share_labels_alone_teach(monkeypatch):
     called, trainer = train_what(monkeypatch, share=0.0)
     assert trainer.task == "labels"
     recipe, champions = called["recipe"], PRESETS["champion"][1]
     assert recipe.label_smoothing == champions.label_smoothing
-    assert taught.recipe_of(2, 0.05, 0.9).label_smoothing == 0
+    assert taught.recipe_of(2, 0.05, 0.9, 0.0).label_smoothing == 0
     assert (recipe.rotation_degrees, recipe.colour_strength) == (15.0, 0.2)
     assert (recipe.epochs, recipe.low_resolution_fraction) == (2, 0.0)
     assert (recipe.learning_rate, recipe.sgd_learning_rate) == (0.05, 0.05)

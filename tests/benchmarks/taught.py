@@ -3,7 +3,10 @@
     python -m cifar_helpers.training --preset champion --rotation-degrees 15 \\
         --colour-strength 0.2 --out runs/turned
     python -m tests.benchmarks.taught --teachers champion \\
-        runs/turned/champion.safetensors
+        runs/turned/champion.safetensors --name first
+    python -m tests.benchmarks.taught --teachers champion \\
+        runs/turned/champion.safetensors runs/taught/first.safetensors \\
+        --epochs 24 --mixup-alpha 0.4 --name second
 
 Several networks together often are right more often than each alone; the row says
 whether these are. Here the training of the last of the teachers goes on, on images that
@@ -17,7 +20,9 @@ The finished run is judged on the test set, once. Its row, with the accuracy of 
 teachers together and the paired difference to the shipped champion, goes to
 results/taught.csv, its weights, card and history to `--runs`. More epochs and the
 teachers' answers in place of smoothed labels change together: `--share 0` is the same
-run from labels alone. A run that was stopped goes on from its checkpoint.
+run from labels alone. The teachers know almost all training images by heart; of images
+that are blended (`--mixup-alpha`) they have to say what they think (Beyer et al. 2022,
+section 3). A run that was stopped goes on from its checkpoint.
 """
 
 import argparse
@@ -53,6 +58,7 @@ COLUMNS = (
     "learning_rate",
     "temperature",
     "share",  # of the loss: the teachers'; the rest is the labels'
+    "mixup_alpha",
     "seed",
     "training_images",
     "parameters",
@@ -71,7 +77,7 @@ COLUMNS = (
     "teachers_sha256",  # of their weights, in this order
     "command",
 )
-KEY = COLUMNS[:5]
+KEY = COLUMNS[:6]
 
 
 class Panel(nn.Module):
@@ -102,7 +108,9 @@ def load_network(name: str) -> CIFAR10Net:
     return network.to(memory_format=torch.channels_last).eval().requires_grad_(False)
 
 
-def recipe_of(epochs: int, learning_rate: float, share: float) -> Recipe:
+def recipe_of(
+    epochs: int, learning_rate: float, share: float, mixup_alpha: float
+) -> Recipe:
     """That of `enlarged`, with images turned and changed in colour.
 
     With teachers, whose answers are smooth, labels are not smoothed.
@@ -113,6 +121,7 @@ def recipe_of(epochs: int, learning_rate: float, share: float) -> Recipe:
         label_smoothing=0.0 if share else recipe.label_smoothing,
         rotation_degrees=15.0,
         colour_strength=0.2,
+        mixup_alpha=mixup_alpha,
     )
 
 
@@ -158,6 +167,7 @@ def judge(options, model: CIFAR10Net, recipe: Recipe, history, test) -> dict:
         "teachers_sha256": " ".join(digests),
         "temperature": options.temperature,
         "share": options.share,
+        "mixup_alpha": options.mixup_alpha,
     }  # fmt: skip
 
 
@@ -169,9 +179,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--learning-rate", type=float, default=0.05)
     parser.add_argument("--temperature", type=float, default=2.0)
     parser.add_argument("--share", type=float, default=SHARE, help="the teachers'")
+    parser.add_argument("--mixup-alpha", type=float, default=0.0)
     parser.add_argument("--images", type=int, help="train on fewer, for a rehearsal")
     parser.add_argument("--source", default="full", help="sample: for a rehearsal")
     parser.add_argument("--runs", default="runs/taught", help="weights, checkpoint")
+    parser.add_argument("--name", help="of the files there, if not what they are of")
     parser.add_argument("--out", default=str(runtime.RESULTS / "taught.csv"))
     options = parser.parse_args(arguments)
     path = Path(options.out)
@@ -182,7 +194,9 @@ def main(arguments: list[str] | None = None) -> None:
         return print(f"in {path.name} already: {wanted}")
     data = load_cifar10(source=options.source)
     training = data.train.subset(slice(options.images))
-    recipe = recipe_of(options.epochs, options.learning_rate, options.share)
+    recipe = recipe_of(
+        options.epochs, options.learning_rate, options.share, options.mixup_alpha
+    )
     name = file_name(("taught", *wanted))
     checkpoint = Path(options.runs) / f"{name}.checkpoint"
     model, history = train(options, training, recipe, checkpoint)
@@ -193,7 +207,7 @@ def main(arguments: list[str] | None = None) -> None:
     card = card_of(recipe, history, data.source, len(training), machine)
     named = ("teachers", "teachers_sha256", "temperature", "share")
     card |= {entry: row[entry] for entry in (*named, "test_accuracy_percent")}
-    save_run(options.runs, name, model, history, card)
+    save_run(options.runs, options.name or name, model, history, card)
     add_row(path, row, COLUMNS)
     checkpoints.remove(checkpoint)
     print(row)
