@@ -17,6 +17,7 @@ from dataclasses import replace
 from itertools import pairwise
 from math import ceil, floor, hypot
 from pathlib import Path
+from statistics import median
 from textwrap import fill
 
 from cifar_helpers import runtime, worth
@@ -30,11 +31,11 @@ from cifar_helpers.intervals import (
     wilson_interval,
 )
 from cifar_helpers.ladder import runs_to_target
-from cifar_helpers.pretrained import load_card
+from cifar_helpers.pretrained import load_card, read_history
 from cifar_helpers.recipes import PRESETS, Recipe
 from tests.benchmarks.faster import TARGET, has_schedule
 from tests.benchmarks.rows import read_rows
-from tests.benchmarks.stepwise import STEPS, short_runs
+from tests.benchmarks.stepwise import STEPS, short_rows, short_runs
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
@@ -110,6 +111,15 @@ def duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else f"{floor(seconds / 60 + 0.5)} min"
 
 
+def minutes_of(name: str) -> str:
+    """How long the training of a shipped network took, and whether it was held up."""
+    history = read_history(runtime.WEIGHTS / f"{name}.csv")
+    seconds = [row["seconds"] for row in history]
+    held_up = max(seconds) > 3 * median(seconds)
+    taken = duration(load_card(name)["train_seconds"])
+    return f"{taken} with pauses" if held_up else taken
+
+
 def wilson_range(accuracy: float) -> str:
     """The 95 % interval of an accuracy, in per cent, on the test images."""
     right = round(accuracy * TEST_IMAGES / 100)
@@ -120,14 +130,25 @@ def judged_before(name: str) -> str:
     """Test accuracies of earlier versions of a network or its recipe."""
     rows = read_rows(runtime.RESULTS / "champion.csv")
     rows = [r for r in rows if r["run"] == name and r["test_accuracy_percent"]]
-    (*earlier, last), card = rows, load_card(name)
-    if float(last["test_accuracy_percent"]) != card["test_accuracy_percent"]:
-        raise ValueError(f"champion.csv does not end with the run of {name}'s card")
-    by_length = {}
-    for row in earlier:
+    card, by_length = load_card(name), {}
+    for row in rows[: rows.index(shipped_run(name))]:
         by_length.setdefault(row["epochs"], []).append(row["test_accuracy_percent"])
     runs = [f"{', '.join(a)} % ({epochs} epochs)" for epochs, a in by_length.items()]
     return "; ".join([*card.get("judged_before", []), *runs]) or "no"
+
+
+def shipped_run(name: str) -> dict:
+    """The row of champion.csv that a shipped network's card describes."""
+    card = load_card(name)
+    for row in read_rows(runtime.RESULTS / "champion.csv"):
+        if (
+            row["run"] == name
+            and row["test_accuracy_percent"]
+            and float(row["test_accuracy_percent"]) == card["test_accuracy_percent"]
+            and float(row["seconds"]) == card["train_seconds"]
+        ):
+            return row
+    raise ValueError(f"champion.csv has no row of the run on {name}'s card")
 
 
 def networks() -> str:
@@ -141,7 +162,7 @@ def networks() -> str:
             f"{card['parameters']:,}",
             f"{card['multiply_adds'] / 1e6:.1f} M",
             f"**{accuracy:.2f} %** ({wilson_range(accuracy)})",
-            f"{length}, {duration(card['train_seconds'])}",
+            f"{length}, {minutes_of(name)}",
             judged_before(name),
         ])  # fmt: skip
     header = ["network", "parameters", "multiply-adds", "test accuracy (95 %, Wilson)"]
@@ -263,8 +284,11 @@ def on_gpu() -> str:
     """What the GPU program trained, beside the champion."""
     runs, rows = read_rows(runtime.RESULTS / "champion.csv"), []
     judged = {run["run"]: run for run in runs if run["test_accuracy_percent"]}
+    judged["champion"] = shipped_run("champion")
     for name, label in ON_GPU.items():
-        run = judged[name]
+        run, taken = judged[name], duration(float(judged[name]["seconds"]))
+        if name == "champion":
+            taken = minutes_of(name)
         accuracy = float(run["test_accuracy_percent"])
         rows.append([
             label,
@@ -273,7 +297,7 @@ def on_gpu() -> str:
             run["epochs"],
             f"{float(run['train_accuracy_percent']):.1f} %",
             f"{accuracy:.2f} % ({wilson_range(accuracy)})",
-            f"{duration(float(run['seconds']))}, {run['hardware'].split(',')[0]}",
+            f"{taken}, {run['hardware'].split(',')[0]}",
         ])  # fmt: skip
     header = ["network", "parameters", "multiply-adds", "epochs", "while training"]
     header += ["test accuracy (95 %, Wilson)", "training"]
@@ -292,7 +316,8 @@ def on_gpu() -> str:
     ]
     note = (
         "One run each, seed 0, all 50,000 training images, the averaged weights of the "
-        "last epoch. Cards and histories lie in `cifar_helpers/results/gpu`. In runs "
+        "last epoch. The GPU runs' cards, and the histories of the small networks, lie "
+        "in `cifar_helpers/results/gpu`. In runs "
         "of design A over 45,000 images, judged by 5,000 others, "
         f"{' and '.join(timed)}. "
         "The champion's own "
@@ -356,12 +381,17 @@ def rounded_down(number: float) -> str:
 
 
 def laptop_runs() -> dict[str, list[dict]]:
-    """The ten-minute runs by network, on the file's first processor, the latest."""
-    rows = read_rows(runtime.RESULTS / "laptop.csv")
+    """The ten-minute runs by network, on the file's first processor.
+
+    Of each network those that are as long as its first one: what is appended later, in
+    other lengths, is another result.
+    """
+    rows, length = read_rows(runtime.RESULTS / "laptop.csv"), {}
     rows = [row for row in rows if row["cpu"] == rows[0]["cpu"]]
-    latest = {row["network"]: row["epochs"] for row in rows}
+    for row in rows:
+        length.setdefault(row["network"], row["epochs"])
     return {
-        name: [r for r in rows if (r["network"], r["epochs"]) == (name, latest[name])]
+        name: [r for r in rows if (r["network"], r["epochs"]) == (name, length[name])]
         for name in CONTENDERS
     }
 
@@ -460,7 +490,7 @@ def stepwise() -> str:
         reached = f"{middle:.1f} ± {half:.1f} %"
         cells = (", ".join(changes), str(len(runs[name])), reached, gain)
         rows.append([name, *cells])
-    used = [r for r in read_rows(path) if r["run"] in STEPS and r["epochs"] == "2"]
+    used = [row for row in short_rows(path) if row["run"] in STEPS]
     header = ["step", "what it changes", "seeds", "validation accuracy", "gain"]
     note = (
         f"Two passes over 45,000 images, 5,000 others judge; {machines(used)}. So few "
@@ -567,13 +597,14 @@ def own_recipe(run: dict) -> bool:
 def as_long() -> str:
     """What was trained on all images for as many epochs as the champion, and it."""
     length = load_card("champion")["recipe"]["epochs"]
-    known = {*unshipped_runs(), "champion"}
+    known = unshipped_runs()
     runs = [
         run
         for run in read_rows(runtime.RESULTS / "champion.csv")
         if run["run"] in known and run["epochs"] == str(length) and own_recipe(run)
     ]
-    runs.sort(key=lambda run: (run["run"] == "champion", run["test_accuracy_percent"]))
+    runs.sort(key=lambda run: run["test_accuracy_percent"])
+    runs.append(shipped_run("champion"))
     rows, best = [], float(runs[-1]["test_accuracy_percent"])
     for run in runs:
         accuracy = float(run["test_accuracy_percent"])
@@ -604,25 +635,25 @@ def summary() -> str:
             runs = laptop_runs()[name]
             middle, half = mean_interval(accuracies(runs))
             interval = f"{middle - half:.1f} to {middle + half:.1f}, {len(runs)} seeds"
-            seconds = max(float(run["train_seconds"]) for run in runs)
+            taken = duration(max(float(run["train_seconds"]) for run in runs))
             parameters, epochs = int(runs[0]["parameters"]), runs[0]["epochs"]
         else:
             card = load_card(name)
             middle = card["test_accuracy_percent"]
             interval = f"{wilson_range(middle)}, one run"
-            seconds = card["train_seconds"]
             parameters, epochs = card["parameters"], card["recipe"]["epochs"]
+            taken = minutes_of(name)
         accuracy = f"**{middle:.2f} %** ({interval})"
-        rows.append([what, f"{parameters:,}", f"{epochs}", duration(seconds), accuracy])
+        rows.append([what, f"{parameters:,}", f"{epochs}", taken, accuracy])
     header = ["network", "parameters", "epochs", "training", "test accuracy"]
     _, low, high = difference_of_contenders()
     told = "cannot be told apart" if low <= 0 <= high else "can be told apart"
     whole = laptop_runs()["cpu"][0]["epochs"]
-    (quick,) = [
+    quick = next(
         runs
         for (processor, epochs), runs in runs_elsewhere().items()
         if processor.endswith("2 threads, bfloat16") and epochs == whole
-    ]
+    )
     note = (
         "Trained on two CPU cores, the champion on one with bfloat16. Intervals are at "
         "the 95 % level: of the mean over seeds (Student's t), or, for one run, of "

@@ -20,6 +20,7 @@ from tests.benchmarks import (
     taught,
     trust,
 )
+from tests.benchmarks import training as speeds
 from tests.benchmarks.claims import claimed
 from tests.benchmarks.gpu import parse
 from tests.benchmarks.rows import key_of, read_rows, replace_rows
@@ -162,6 +163,9 @@ def test_what_a_design_has_not_is_not_asked_for(words, complaint, capsys, tmp_pa
         (enlarged.main, "--images 64"),
         (taught.main, "--teachers champion --images 64"),
         (laptop.main, "--source sample"),
+        (ablation.main, "noise --epochs 1"),
+        (speeds.main, "--seconds 1"),
+        (speeds.main, "--rounds 1"),
         (trust.main, "controls --source sample"),
         (trust.main, "corruptions --source sample"),
         (faster.main, "--target 20"),

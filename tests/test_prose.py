@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import statistics
 
 import nbformat
@@ -14,7 +15,7 @@ from cifar_helpers.ablation import SWITCHES
 from cifar_helpers.model import CIFAR10Net, count_multiply_adds, count_parameters
 from cifar_helpers.recipes import PRESETS
 from tests import make_readme
-from tests.benchmarks.rows import read_rows
+from tests.benchmarks.rows import add_row, read_rows
 from tests.benchmarks.stepwise import short_runs
 from tests.make_readme import CONTENDERS, NETWORKS, README, ROOT
 
@@ -195,6 +196,33 @@ def test_an_old_table_is_noticed_and_mended(tmp_path, monkeypatch, capsys):
     assert "python -m tests.make_readme" in capsys.readouterr().out
     assert make_readme.main([]) == 0
     assert path.read_text(encoding="utf-8") == README_TEXT
+
+
+def test_runs_made_again_elsewhere_change_no_table(tmp_path, monkeypatch):
+    """A reader's rows come below those that the text is about."""
+    results = tmp_path / "results"
+    shutil.copytree(runtime.RESULTS, results)
+    again = {"hardware": "another, 4 threads", "test_accuracy_percent": "90.0"}
+    add_again(results / "champion.csv", {"run": "champion", "epochs": "55"}, again)
+    add_again(results / "champion.csv", {"epochs": "2"}, {"hardware": "another"})
+    shorter = {"epochs": "6", "test_accuracy_percent": "80.0"}
+    add_again(results / "laptop.csv", {"network": "cpu"}, shorter)
+    add_again(
+        results / "laptop.csv", {"network": "cpu"}, {"cpu": "a, 2 threads, bfloat16"}
+    )
+    names = ("networks", "as-long", "on-gpu", "stepwise", "summary")
+    before = {name: make_readme.TABLES[name]() for name in names}
+    monkeypatch.setattr(runtime, "RESULTS", results)
+    for name in names:
+        assert make_readme.TABLES[name]() == before[name], name
+
+
+def add_again(path, chosen, changes):
+    """Append the first file row that has the `chosen` entries, with `changes`."""
+    rows = read_rows(path)
+    row = next(row for row in rows if chosen.items() <= row.items())
+    assert changes.items() - row.items(), "nothing would be new"
+    add_row(path, row | changes, tuple(row))
 
 
 @pytest.mark.parametrize("cut", ["<!-- end -->", "<!-- results:summary -->"])

@@ -65,7 +65,8 @@ def check_rehearsal(
     """
     rehearsal = rehearsal or getattr(options, "images", None)
     kept = [folder.resolve() for folder in (runtime.RESULTS, runtime.WEIGHTS)]
-    if (rehearsal or options.source != "full") and path.resolve().parent in kept:
+    rehearsal = rehearsal or getattr(options, "source", "full") != "full"
+    if rehearsal and path.resolve().parent in kept:
         parser.error(f"this is a rehearsal: it must not write to {path.parent}")
 
 

@@ -209,13 +209,22 @@ def option(name: str, value) -> str:
     return f"--{name} {value}"
 
 
+def short_rows(path: Path) -> list[dict]:
+    """Two passes over 45,000 images, on the file's first processor: a seed once."""
+    rows = [
+        row
+        for row in read_rows(path)
+        if (row["epochs"], row["training_images"]) == ("2", "45000")
+    ]
+    return [row for row in rows if row["hardware"] == rows[0]["hardware"]]
+
+
 def short_runs(path: Path) -> dict[str, list[float]]:
-    """Validation accuracies by run: two passes over 45,000 images, one per seed."""
+    """Validation accuracies of the `short_rows` by run, one per seed."""
     accuracies = {}
-    for row in read_rows(path):
-        if (row["epochs"], row["training_images"]) == ("2", "45000"):
-            reached = float(row["validation_accuracy_percent"])
-            accuracies.setdefault(row["run"], []).append(reached)
+    for row in short_rows(path):
+        reached = float(row["validation_accuracy_percent"])
+        accuracies.setdefault(row["run"], []).append(reached)
     return accuracies
 
 

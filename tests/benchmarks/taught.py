@@ -18,11 +18,14 @@ rises to half the recipe's highest, then it falls to zero.
 
 The finished run is judged on the test set, once. Its row, with the accuracy of the
 teachers together and the paired difference to the shipped champion, goes to
-results/taught.csv, its weights, card and history to `--runs`. More epochs and the
-teachers' answers in place of smoothed labels change together: `--share 0` is the same
-run from labels alone. The teachers know almost all training images by heart; of images
-that are blended (`--mixup-alpha`) they have to say what they think (Beyer et al. 2022,
-section 3). A run that was stopped goes on from its checkpoint.
+results/taught.csv, its weights, card and history to `--runs`. A run whose row is there
+already is not made again: to have its weights, give `--out` elsewhere. A run that was
+stopped goes on from its checkpoint.
+
+More epochs and the teachers' answers in place of smoothed labels change together:
+`--share 0` is the same run from labels alone. The teachers know almost all training
+images by heart; of images that are blended (`--mixup-alpha`) they have to say what they
+think (Beyer et al. 2022, section 3).
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """How fast a machine trains and predicts, beside a textbook loop and network.
 
-    python -m tests.benchmarks.training
+    python -m tests.benchmarks.training --compiled
     python -m tests.benchmarks.training --seconds 1 --rounds 1 --out /tmp/throughput.csv
 
 The subjects take turns, round after round, so that a busy moment of the machine meets
@@ -9,8 +9,9 @@ range of the rounds, highest less lowest, as a share of it. A turn of a training
 of its input takes `--seconds`, one of a layer or of inference a fifth of that. The
 worker processes of a DataLoader are started once and stay; the steps that empty their
 queue do not count. Every row of the results names the machine and the command. The data
-are random bytes: speed does not depend on them. The first command takes a quarter of an
-hour and wants the machine for itself.
+are random bytes: speed does not depend on them. The first command writes
+results/throughput.csv anew; it takes a quarter of an hour and wants the machine for
+itself. Shorter or fewer turns are a rehearsal, and go elsewhere.
 """
 
 import argparse
@@ -38,7 +39,7 @@ from cifar_helpers.pretrained import load_pretrained
 from cifar_helpers.recipes import PRESETS, Recipe
 from cifar_helpers.trainer import Trainer
 from tests.benchmarks.resnet8 import ResNet8, ResNet8Config
-from tests.benchmarks.rows import command_line
+from tests.benchmarks.rows import check_rehearsal, command_line
 
 IMAGES = 16_384
 NETWORKS = ("baseline", "cpu", "champion")  # the presets that the notebooks train
@@ -403,6 +404,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--compiled", action="store_true", help="torch.compile, too")
     parser.add_argument("--out", default=str(runtime.RESULTS / "throughput.csv"))
     options = parser.parse_args(arguments)
+    short = options.seconds < parser.get_default("seconds")
+    short = short or options.rounds < parser.get_default("rounds")
+    check_rehearsal(parser, options, Path(options.out), rehearsal=short)
     runtime.keep_freed_memory()
     every, data = torch.get_num_threads(), random_images()
     peaks = {n: peak_gflops(options.seconds / 2, n) for n in {1, every}}
