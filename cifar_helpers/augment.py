@@ -70,6 +70,8 @@ def random_rotation(
     _check(images)
     if not 0 <= degrees < math.inf:
         raise ValueError(f"degrees must be finite and at least 0, not {degrees}")
+    if len(images) == 0:
+        return images  # `affine_grid` takes no empty batch
     height, width = images.shape[2:]
     draw = torch.rand(2, len(images), generator=generator, device=images.device)
     angle = (draw[0] < 0.5) * (2 * draw[1] - 1) * math.radians(degrees)  # (N,)

@@ -56,7 +56,7 @@ def save(path: Path, state: dict) -> None:
             file.write(MAGIC + hashlib.sha256(content).digest() + content)
             file.flush()
             os.fsync(file.fileno())
-        if path.exists():
+        if path.exists() and not _read(path)[1]:  # a damaged one replaces no good one
             _replace(path, previous(path))
         _replace(part, path)
     except OSError as error:
@@ -273,8 +273,12 @@ class Saver:
         self.saved_at = time.monotonic()
 
     def save_now_and_then(self, trainer, history: list[dict]) -> None:
-        """Write the state if the last time is a while ago."""
-        if time.monotonic() - self.saved_at >= self.every_seconds:
+        """Write the state if the last time is a while ago, and the loss is a number.
+
+        A run whose loss is none is over: it must not replace what was saved before.
+        """
+        due = time.monotonic() - self.saved_at >= self.every_seconds
+        if due and torch.isfinite(trainer.epoch["loss_sum"]):
             self.save(trainer, history)
 
     def resume(self, trainer) -> list[dict]:
@@ -295,6 +299,6 @@ class Saver:
 
     def how_to_go_on(self) -> str:
         """What to do after a run was stopped: one sentence."""
-        if self.path.exists():
+        if self.path.exists() or previous(self.path).exists():
             return f"Run again to go on from {self.path.name}."
         return "Nothing was saved yet: begin again, with a new model."

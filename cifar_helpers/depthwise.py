@@ -21,7 +21,8 @@ class DepthwiseConv2d(nn.Conv2d):
     near taps, `convolve_on_subgrids`, otherwise `ConvolveByTaps`. On any other device,
     with dilation 1 (unless in bfloat16 with a stride, which is as slow), or traced for
     export, this is `nn.Conv2d`; so it is for any other input, which `nn.Conv2d` takes
-    or refuses. Padding equals the dilation.
+    or refuses. `ConvolveByTaps` has first derivatives only, and none in `torch.func`:
+    for second ones take `nn.Conv2d`. Padding equals the dilation.
     Maps (N, channels, H, W) to (N, channels, ceil(H / stride), ceil(W / stride)).
     """
 

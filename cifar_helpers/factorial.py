@@ -153,7 +153,10 @@ def _columns(names, signs: np.ndarray, order: int):
 
 
 def _shifts(blocks) -> np.ndarray:
-    """A column for every block but the first, each with mean 0, (runs, blocks - 1)."""
+    """A column for every block but the first, (runs, blocks - 1).
+
+    Each has mean 0 if the blocks are equally large.
+    """
     kinds, place = np.unique(np.asarray(blocks), return_inverse=True)
     return (np.eye(len(kinds))[place] - 1 / len(kinds))[:, 1:]
 

@@ -46,9 +46,12 @@ def is_real(value) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
-def whole(least: int) -> Rule:
-    """A whole number of at least `least`."""
-    return lambda v: is_whole(v, least), f"a whole number of at least {least}"
+def whole(least: int, most: int | None = None) -> Rule:
+    """A whole number of at least `least`, and at most `most`."""
+    words = f"a whole number of at least {least}"
+    if most is None:
+        return lambda v: is_whole(v, least), words
+    return lambda v: is_whole(v, least) and v <= most, f"{words} and at most {most}"
 
 
 def wholes(least: int, count: int | None = None) -> Rule:

@@ -88,7 +88,7 @@ RULES = {  # what each entry of a Recipe may be
     "selective_start_fraction": fraction(),
     "precision": choice("auto", "float32", "bfloat16", "float16"),
     "compile": switch(),
-    "seed": whole(0),
+    "seed": whole(0, 2**32 - 1),  # more is too much for NumPy
 }
 
 CPU_NETWORK = NetConfig(  # maps of 16 x 16 and less; dilations 2, 4, 8, 16 image pixels

@@ -158,6 +158,8 @@ def describe_machine(device: torch.device | str = "cpu") -> dict:
     device = torch.device(device)
     if device.type == "cuda":
         hardware = torch.cuda.get_device_name(device)
+    elif device.type == "mps":
+        hardware = f"{_cpu_name()}, GPU"
     else:
         threads = torch.get_num_threads()
         hardware = f"{_cpu_name()}, {threads} thread{'s' if threads > 1 else ''}"

@@ -37,7 +37,9 @@ class ThresholdCurve:
     """One class against the rest, for every threshold on its probability.
 
     Point m calls all images "yes" whose probability is at least `threshold[m]`; the
-    first point calls none, the last all. Rates and precision are fractions.
+    first point calls none, the last all. Probabilities are to be compared in float64,
+    `np.exp(log_probabilities.double().numpy())`: in float32 close ones are the same.
+    Rates and precision are fractions.
     """
 
     threshold: np.ndarray  # (M,) falling, the first infinite

@@ -31,6 +31,13 @@ def pictures(count, channels=3, height=6, width=7, dtype=torch.uint8, seed=9):
     return pixels.to(torch.uint8) if dtype == torch.uint8 else pixels.to(dtype) / 255
 
 
+@pytest.mark.parametrize("name", EVERY_AUGMENTATION)
+def test_an_empty_batch_stays_empty(name):
+    images = pictures(3)[:0]
+    result = EVERY_AUGMENTATION[name](images, seeded())
+    assert result.shape == images.shape and result.dtype == images.dtype
+
+
 def shifts_of(images, cropped, padding):
     """Find each image's shift by trying all of them on the mirrored image."""
     height, width = images.shape[2:]

@@ -67,6 +67,35 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, damage, caps
     assert str(error.value).count("run.checkpoint") == 2
 
 
+def test_a_damaged_checkpoint_never_replaces_the_good_one(tmp_path, monkeypatch):
+    """The first save after a fallback fails as it moves the new file into place."""
+    path, real = tmp_path / "run.checkpoint", os.replace
+    checkpoints.save(path, STATE)
+    checkpoints.save(path, STATE | {"step": 4})
+    spoil(path, lambda content: content.reverse())
+
+    def replace(source, target):
+        if str(source).endswith(".part"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(source, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", replace)
+        with pytest.raises(checkpoints.CheckpointNotSaved):
+            checkpoints.save(path, STATE | {"step": 5})
+    assert_same(checkpoints.load(path), STATE)
+    checkpoints.save(path, STATE | {"step": 5})
+    assert checkpoints.load(path)["step"] == 5
+    assert checkpoints.load(checkpoints.previous(path))["step"] == STATE["step"]
+
+
+def test_a_run_stopped_between_two_files_is_not_begun_again(tmp_path):
+    saver = checkpoints.Saver(tmp_path / "run.checkpoint", {})
+    assert "begin again" in saver.how_to_go_on()
+    checkpoints.save(checkpoints.previous(saver.path), STATE)
+    assert "go on from run.checkpoint" in saver.how_to_go_on()
+
+
 def test_remove_leaves_nothing_and_needs_nothing(tmp_path):
     path = tmp_path / "run.checkpoint"
     checkpoints.save(path, STATE)

@@ -288,6 +288,12 @@ def test_numpys_word_for_dimension_counts(word):
         assert last_agrees(Function(forward, a=conv(padding=1))).size == size
 
 
+@pytest.mark.parametrize("unbiased", [True, False])
+def test_a_flag_is_no_dimension(unbiased):
+    model = Function(lambda m, x: m.a(x) - x.var(unbiased), a=conv(padding=1))
+    assert receptive_field(model, (2, 5, 6))[-1].size == (5, 6)
+
+
 def test_option_without_a_rule_is_named():
     def forward(m, x):
         q = x.flatten(2).transpose(1, 2)

@@ -73,6 +73,7 @@ def sample():
         ({"mixup_alpha": float("nan")}, "mixup_alpha must be a number of at least 0"),
         ({"epochs": True}, "epochs must be a whole number"),
         ({"seed": "0"}, "seed must be a whole number"),
+        ({"seed": 2**32}, "seed must be .* at most 4294967295, not 4294967296"),
         ({"flip": "no"}, "flip must be True or False, not 'no'"),
         ({"mixup_alpha": -0.2}, "mixup_alpha must be a number of at least 0"),
         ({"zero_init_residual": 1}, "zero_init_residual must be True or False"),

@@ -153,6 +153,8 @@ def test_machine_is_described():
 def test_gpu_is_described_by_its_name(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU {device}")
     assert runtime.describe_machine("cuda:1")["hardware"] == "GPU cuda:1"
+    monkeypatch.setattr(runtime, "_cpu_name", lambda: "Apple M9")
+    assert runtime.describe_machine("mps")["hardware"] == "Apple M9, GPU"
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import sys
 import time
 from contextlib import nullcontext
 from dataclasses import asdict, fields, replace
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -427,6 +428,24 @@ def test_loss_that_is_not_a_number_stops_at_its_step(few, monkeypatch):
             ) as error:
                 fit(model, few, config)
             assert "lower the learning rate" in str(error.value)
+
+
+def test_a_run_whose_loss_is_no_number_is_not_saved(few, tmp_path, monkeypatch):
+    """It would be found again, and blamed on a later step."""
+    saved, save = [], checkpoints.save
+
+    def look(path, state):
+        saved.append(state["epoch"]["loss_sum"].item())
+        save(path, state)
+
+    monkeypatch.setattr(checkpoints, "save", look)
+    monkeypatch.setattr(
+        training.checkpoints, "Saver", partial(checkpoints.Saver, every_seconds=0)
+    )
+    config = replace(QUICK, batch_size=2, learning_rate=1e30, warmup_fraction=0.0)
+    with pytest.raises(LossNotFinite):
+        fit(network(), few, config, checkpoint=tmp_path / "run.checkpoint")
+    assert saved and all(map(math.isfinite, saved))
 
 
 def test_learning_rate_that_explodes_is_noticed(few):

@@ -153,7 +153,7 @@ def window(
 
     Returns:
         Output o reads with tap t the position o * stride + t * dilation - before
-        (Dumoulin and Visin 2016, section 4); -1 where that is padding.
+        (Dumoulin and Visin 2016, sections 2.4 and 5.1); -1 where that is padding.
     """
     taps = torch.arange(kernel) * dilation - before
     positions = torch.arange(outputs)[:, None] * stride + taps  # (outputs, kernel)
@@ -570,8 +570,8 @@ def _reduce(call: Call) -> Dependency:
     source, output = call.input, call.output
     output = output[0] if isinstance(output, tuple) else output
     given = call.argument(1, "dim")
-    if given is None or isinstance(given, (bool, tuple, list)) and not given:
-        given = range(source.ndim)  # `x.var(False)` gives no dimension, either
+    if given is None or isinstance(given, bool) or given in ((), []):
+        given = range(source.ndim)  # `x.var(True)` gives no dimension, either
     if isinstance(given, Tensor):
         return _elementwise(call)
     given = [given] if isinstance(given, int) else given
