@@ -81,13 +81,14 @@ def fair_difference(attempt) -> str:
     of_noise, of_effect = mean_of(0.0, 100, seed=7), mean_of(2.0, 20, seed=8)
     lead = f"On pure noise your mean over 100 draws is {of_noise:+.2f}, it should be 0."
     require(
-        of_noise < 0.25,
-        f"{lead} You still measure on the images that chose the channel: choose on one "
-        "half, measure on the other.",
+        of_noise < 0.18,
+        f"{lead} You still measure on images that helped to choose the channel: choose "
+        "on one half, measure on the other.",
     )
     require(
         abs(of_noise) < 0.1,
-        f"{lead} Return the difference with its sign: noise is negative half the time.",
+        f"{lead} Return the difference with its sign, as noise is negative half the "
+        "time, and measure on no image that helped to choose.",
     )
     require(
         abs(of_effect - 2) < 0.2,

@@ -156,7 +156,7 @@ def fold_batch_norm(fold) -> str:
     returns (C_out, C_in, k, k) and (C_out,).
     """
     torch.default_generator.manual_seed(4)
-    conv = nn.Conv2d(5, 5, 3, padding=1, bias=False).requires_grad_(False)
+    conv = nn.Conv2d(5, 5, 3, padding=1, bias=False).requires_grad_(False).eval()
     norm = nn.BatchNorm2d(5, eps=0.1).requires_grad_(False).eval()
     for values in (norm.weight, norm.running_var):
         nn.init.uniform_(values, 0.3, 2.0)

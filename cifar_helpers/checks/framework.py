@@ -279,7 +279,7 @@ def _double(value) -> Tensor | None:
         if isinstance(value, np.ndarray):
             value = value.copy()  # torch takes no negative strides
         elif isinstance(value, numbers.Real) and not isinstance(value, bool):
-            value = float(value)
+            value = np.float64(value)  # torch would make float32 of a float
         tensor = torch.as_tensor(value)
         if tensor.dtype == torch.bool or tensor.is_complex():
             return None

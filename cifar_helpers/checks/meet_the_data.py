@@ -61,7 +61,7 @@ def paired_half_widths(widths) -> str:
     right = 196 * math.sqrt((spread - difference**2) / images)  # points
     errors = [196 * math.sqrt(p * (1 - p) / images) for p in (0.916, 0.909)]
     mistakes = {
-        "The 1.96 is missing.": right / 1.96,
+        "The 1.96 is missing.": _also_rounded(right / 1.96),
         "Add the shares of the images on which only one is right, a + b, before you "
         "subtract (a - b)².": 196 * math.sqrt((difference - difference**2) / images),
         "Give points, not a fraction: times 100.": right / 100,
@@ -73,7 +73,7 @@ def paired_half_widths(widths) -> str:
     mistakes = {
         "The two half widths add like the sides of a right angle: square them, add, "
         "take the root.": sum(errors),
-        "This is the half width of one accuracy.": tuple(errors),
+        "This is the half width of one accuracy.": _also_rounded(*errors),
         "Add the squares of the half widths; you subtracted them.": math.sqrt(
             abs(errors[0] ** 2 - errors[1] ** 2)
         ),
@@ -88,6 +88,11 @@ def paired_half_widths(widths) -> str:
         "Right. The difference is 0.7 points. On the same images its interval, ±0.5, "
         "excludes zero; with different images it would be ±0.8, and say nothing."
     )
+
+
+def _also_rounded(*values: float) -> tuple:
+    """The values, and each with the two decimals that the text asks for."""
+    return values + tuple(round(value, 2) for value in values)
 
 
 EXPECTATIONS = ("linear", "network", "both", "neither")

@@ -151,11 +151,22 @@ def gapless_dilations(experiment) -> str:
     )
     require(measured == seen, hint)
     missing = int((~rows[top : bottom + 1]).sum())
+    widths = [3 + 2 * sum(sorted(values)[:k]) for k in range(3)]  # before each is added
+    in_steps = all(d <= w for d, w in zip(sorted(values), widths, strict=True))
+    padding = (
+        "paths end where a tap lands in the padding of a map in between: try smaller "
+        "steps or another order."
+    )
     require(
         missing == 0,
         f"There are gaps: rows {top} to {bottom} are in reach, but {missing} of these "
-        "rows are never looked at. Sorted from small to large, a dilation may be at "
-        "most as large as the field of the smaller ones and the plain layer is wide.",
+        "rows are never looked at. "
+        + (
+            f"The steps are small enough, but {padding}"
+            if in_steps
+            else "To be safe: sorted from small to large, no dilation larger than the "
+            "field of the smaller ones and the plain layer is wide."
+        ),
     )
     require(
         (top, bottom) == (0, 31),
@@ -163,8 +174,7 @@ def gapless_dilations(experiment) -> str:
         + (
             "Make the dilations add up to at least 15."
             if sum(values) < 15
-            else "The sum is large enough, but paths end where a tap lands in the "
-            "padding of a map in between: try smaller steps or another order."
+            else f"The sum is large enough, but {padding}"
         ),
     )
     return (

@@ -73,6 +73,11 @@ def nearest_orthogonal(nearest) -> str:
             f"Its singular values should all be 1; yours lie between "
             f"{values.min():.3g} and {values.max():.3g}."
         )
+        if (values - 1).abs().max() < 0.01:
+            otherwise = (
+                "Its singular values are 1, but it is not the nearest such matrix: "
+                "that is U times V transposed."
+            )
         require_close(got, u @ v, "The matrix", mistakes, otherwise)
     return (
         "Right, and slow: a decomposition at every step and for every layer. Muon's "

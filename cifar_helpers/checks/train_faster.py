@@ -116,6 +116,8 @@ def plan_of_a_run(plan) -> str:
             "The short last batch of each epoch is a step, too: round up.": (
                 fits * (images // batch_size)
             ),
+            "Where the batches come out even there is no short one: round up, do not "
+            "add one.": fits * (images // batch_size + 1),
             "Batches do not reach across epochs: round up in each epoch.": (
                 math.ceil(fits * images / batch_size)
             ),

@@ -84,7 +84,8 @@ def training_epoch(epoch) -> str:
         wanted,
         "The weight",
         mistakes,
-        "One step a batch, in the order given, from that batch's gradient alone.",
+        "One step a batch, in the order given, from the gradient of that batch's mean "
+        "loss alone.",
         tolerance=1e-6,
     )
     sizes = [len(labels) for _, labels in batches]

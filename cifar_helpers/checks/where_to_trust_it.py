@@ -38,7 +38,7 @@ def adaptive_error(expected_error) -> str:
         wanted = rights[0]
         means = [part.mean() for part in np.split(in_order, cuts[0])]
         width = torch.bucketize(confidence, torch.linspace(0, 1, bins + 1)[1:-1])
-        size = -(-images // bins)  # rounded up
+        small, size = images // bins, -(-images // bins)  # rounded down and up
         equal = torch.bincount(width, correct - confidence, minlength=bins).abs().sum()
         mistakes = {
             "Those are bins of equal width: sort by confidence, then cut into parts of "
@@ -51,8 +51,10 @@ def adaptive_error(expected_error) -> str:
             ),
             "That is a fraction: give percent.": wanted / 100,
             "The sizes of the parts should differ by one at most: `chunk` and `split` "
-            "leave a small one at the end, `tensor_split` does not.": _error_of(
-                in_order, np.arange(size, images, size)
+            "leave one of another size at the end, `tensor_split` does not.": (
+                _error_of(in_order, np.arange(size, images, size)),
+                _error_of(in_order, np.arange(small, images, small)),  # a bin too many
+                _error_of(in_order, np.arange(1, bins) * small),  # a large one
             ),
             "A bin counts by its images, and these parts are not all of one size.": (
                 100 * float(np.abs(means).mean())

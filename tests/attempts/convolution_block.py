@@ -51,7 +51,7 @@ def folded(gamma=True, eps=True, root=True, column=True, mean=1, beta=True, scal
 
 
 def fused(conv, norm):
-    both = nn.utils.fuse_conv_bn_eval(conv.eval(), norm)
+    both = nn.utils.fuse_conv_bn_eval(conv, norm)
     return both.weight, both.bias
 
 

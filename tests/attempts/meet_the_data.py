@@ -73,6 +73,9 @@ WRONG = [
     (PAIRED, (0.0013, 0.783), "root is missing"),
     (PAIRED, (0.783, 0.5), "value for different images"),
     (PAIRED, (0.5, 1.1074), "right angle"),
+    (PAIRED, (0.25, 0.78), "1.96 is missing"),  # to two decimals, as the text asks
+    (PAIRED, (0.5, 0.54), "half width of one accuracy"),
+    (PAIRED, (0.5, 0.79), "0.79 is not right"),
     (PAIRED, (0.5, 0.5436), "half width of one accuracy"),
     (PAIRED, (0.5, 0.5635), "half width of one accuracy"),
     (PAIRED, (0.5, 0.149), "you subtracted them"),

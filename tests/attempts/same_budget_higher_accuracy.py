@@ -47,6 +47,7 @@ WRONG = [
     (NEAREST, svd(lambda u, s, v: u @ v.T), "transposed already"),
     (NEAREST, svd(lambda u, s, v: (u * s.sqrt()) @ v), "should all be 1"),
     (NEAREST, svd(lambda u, s, v: -u @ v), "The matrix at", "should be"),
+    (NEAREST, lambda m: torch.linalg.qr(m)[0] @ torch.eye(*m.shape), "not the nearest"),
     (NEAREST, lambda m: m[:, :2], "of shape (4, 4)", "full_matrices=False"),
     (UNFAIR, ["epochs"], "There should be 1 more"),
     (UNFAIR, [], "There should be 2 more"),

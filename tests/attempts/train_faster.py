@@ -106,6 +106,7 @@ WRONG = [
     (PLAN, plan(lambda many: max(1, round(many))), "Rounded up"),
     (PLAN, plan(int), "At least one epoch"),
     (PLAN, plan(steps=lambda e, n, b: e * (n // b)), "is a step, too"),
+    (PLAN, plan(steps=lambda e, n, b: e * (n // b + 1)), "do not add one"),
     (PLAN, plan(steps=lambda e, n, b: -(-e * n // b)), "do not reach across"),
     (PLAN, plan(steps=lambda e, n, b: -(-n // b)), "of one epoch"),
     (PLAN, lambda *arguments: 3, "return the two whole numbers"),

@@ -39,6 +39,18 @@ def epoch_in_functions(model, optimizer, batches):
     return total / sum(len(labels) for _, labels in batches)
 
 
+def epoch_of_sums(model, optimizer, batches):
+    """The batch's sum steers; what is reported is right."""
+    total = 0.0
+    for inputs, labels in batches:
+        optimizer.zero_grad()
+        loss = F.nll_loss(model(inputs), labels, reduction="sum")
+        loss.backward()
+        optimizer.step()
+        total += loss.item()
+    return total / sum(len(labels) for _, labels in batches)
+
+
 def epoch_of_cleared_gradients(model, optimizer, batches):
     for inputs, labels in batches:
         F.nll_loss(model(inputs), labels).backward()
@@ -103,6 +115,7 @@ WRONG = [
     (EPOCH, epoch(clear=False), "added to those of all batches"),
     (EPOCH, epoch(step=False), "have not moved"),
     (EPOCH, epoch_of_cleared_gradients, "have not moved"),
+    (EPOCH, epoch_of_sums, "of that batch's mean loss"),
     (EPOCH, epoch(report=lambda losses, _: sum(losses) / 3), "count twice as much"),
     (EPOCH, epoch(report=lambda losses, _: sum(losses)), "sum over batches"),
     (EPOCH, epoch(report=lambda losses, total: total), "divide by their number"),
