@@ -247,7 +247,7 @@ def with_teachers(run: dict) -> str:
     )
     named = f"{', '.join(others)} and {last}"
     blended = float(run["mixup_alpha"])
-    images = f", on blended images (mixup, alpha {blended:g})," if blended else ""
+    images = f", on blended images (mixup, alpha {blended:g})" if blended else ""
     taught = f"Taught by them for {run['epochs']} epochs more{images}"
     if not float(run["share"]):
         taught = f"From labels alone, in {run['epochs']} epochs more{images}"
