@@ -221,6 +221,9 @@ def gone_on_with() -> str:
         read_rows(runtime.RESULTS / f"{name}.csv") for name in ("enlarged", "taught")
     )
     told = [*map(with_larger_maps, enlarged), *map(with_teachers, taught)]
+    told.append(
+        "Cards and histories of what was taught lie in `cifar_helpers/results/taught`."
+    )
     if all(float(run["share"]) for run in taught):
         told.append(
             "The same epochs without teachers (`--share 0`) have not been run, so "

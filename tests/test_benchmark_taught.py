@@ -11,7 +11,7 @@ import torch
 from cifar_helpers import runtime
 from cifar_helpers.data import load_cifar10
 from cifar_helpers.model import predict
-from cifar_helpers.pretrained import load_card, load_pretrained
+from cifar_helpers.pretrained import load_card, load_pretrained, read_history
 from cifar_helpers.recipes import PRESETS
 from tests.benchmarks import taught
 from tests.benchmarks.rows import read_rows
@@ -176,6 +176,31 @@ def test_without_a_share_labels_alone_teach(monkeypatch):
     assert (recipe.rotation_degrees, recipe.colour_strength) == (15.0, 0.2)
     assert (recipe.epochs, recipe.low_resolution_fraction) == (2, 0.0)
     assert (recipe.learning_rate, recipe.sgd_learning_rate) == (0.05, 0.05)
+
+
+def test_cards_of_stored_rows_are_kept():
+    """Each round's outcome teaches the next, so digests must fit from card to card."""
+    folder, known = runtime.RESULTS / "taught", {}
+    for row, name in zip(
+        read_rows(runtime.RESULTS / "taught.csv"), ("first", "second"), strict=True
+    ):
+        card = json.loads((folder / f"{name}.json").read_text())
+        assert card["name"] == name
+        for entry in ("teachers", "teachers_sha256"):
+            assert card[entry] == row[entry]
+        for entry in ("test_accuracy_percent", "temperature", "share"):
+            assert card[entry] == float(row[entry])
+        history = read_history(folder / f"{name}.csv")
+        assert len(history) == card["recipe"]["epochs"] == int(row["epochs"])
+        ended = history[-1]["train_accuracy_percent"]
+        assert round(ended, 2) == float(row["train_accuracy_percent"])
+        teachers = dict(
+            zip(row["teachers"].split(), row["teachers_sha256"].split(), strict=True)
+        )
+        for path, digest in known.items():
+            assert teachers[path] == digest
+        assert teachers["champion"] == load_card("champion")["weights_sha256"]
+        known[f"runs/taught/{name}.safetensors"] = card["weights_sha256"]
 
 
 def test_the_stored_row_is_of_the_shipped_champion():
