@@ -2,6 +2,7 @@
 
     python -m tests.execute_notebooks            all notebooks, on the full data set
     python -m tests.execute_notebooks 04 10      only these
+    python -m tests.execute_notebooks --captions captions that changed, without a run
 
 The committed notebooks are the outcome of this command. How long each took, and the
 most memory its kernel held, goes to `cifar_helpers/results/notebooks.csv`.
@@ -100,7 +101,8 @@ def code_sha256(notebook: nbformat.NotebookNode) -> str:
 def describe_pictures(notebook: nbformat.NotebookNode) -> None:
     """Give each picture an alternative text: its figure's label, else its caption.
 
-    A caption is a paragraph in italics, *Figure 3. …*, in the Markdown cell below.
+    A caption is a paragraph in italics, *Figure 3. …*, in the Markdown cell below. One
+    that a picture has from an earlier run, or an earlier wording, is renewed.
     """
     for cell, below in pairwise([*notebook.cells, None]):
         text = below.source if below and below.cell_type == "markdown" else ""
@@ -108,7 +110,8 @@ def describe_pictures(notebook: nbformat.NotebookNode) -> None:
         for output in cell.get("outputs", []):
             if found and "image/png" in output.get("data", {}):
                 about = output.metadata.setdefault("image/png", {})
-                about.setdefault("alt", plain(found.group(1)))
+                if about.get("alt", "Figure").startswith("Figure"):
+                    about["alt"] = plain(found.group(1))
 
 
 def plain(markdown: str) -> str:
@@ -160,7 +163,17 @@ def note_run(notebook: str, seconds: float, memory_gb: float | None) -> None:
         writer.writerows(rows[name] for name in sorted(rows))
 
 
+def renew_captions() -> None:
+    """Give the stored pictures the captions that stand below them now."""
+    for path in all_notebooks():
+        notebook = nbformat.read(path, as_version=4)
+        describe_pictures(notebook)
+        nbformat.write(notebook, path)
+
+
 def main(numbers: list[str]) -> None:
+    if numbers == ["--captions"]:
+        return renew_captions()
     for path in all_notebooks():
         if numbers and path.name[:2] not in numbers:
             continue

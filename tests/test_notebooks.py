@@ -1,6 +1,7 @@
 """Every notebook runs from a clean kernel and keeps the frame of the series."""
 
 import ast
+import copy
 import re
 import time
 
@@ -11,6 +12,7 @@ from execute_notebooks import (
     NOTEBOOKS,
     all_notebooks,
     code_sha256,
+    describe_pictures,
     execute,
 )
 
@@ -101,6 +103,14 @@ def test_every_picture_has_an_alternative_text(path):
             if "image/png" in output.get("data", {}):
                 alt = output.metadata.get("image/png", {}).get("alt", "")
                 assert len(alt) > 20, cell.source
+
+
+@by_name
+def test_alternative_texts_are_the_captions_of_today(path):
+    stored = nbformat.read(path, as_version=4)
+    renewed = copy.deepcopy(stored)
+    describe_pictures(renewed)
+    assert stored == renewed, "python -m tests.execute_notebooks --captions"
 
 
 @by_name
