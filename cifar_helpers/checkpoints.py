@@ -56,7 +56,7 @@ def save(path: Path, state: dict) -> None:
             file.write(MAGIC + hashlib.sha256(content).digest() + content)
             file.flush()
             os.fsync(file.fileno())
-        if path.exists() and not _read(path)[1]:  # a damaged one replaces no good one
+        if path.exists() and not _problem(path.read_bytes()):  # else keep the good one
             _replace(path, previous(path))
         _replace(part, path)
     except OSError as error:
@@ -114,12 +114,19 @@ def remove(path: Path) -> None:
 def _read(path: Path) -> tuple[dict | None, str]:
     """The state in a file and "", or None and what is wrong with the file."""
     content = path.read_bytes()
+    if problem := _problem(content):
+        return None, problem
+    return _unpack(content[len(MAGIC) + DIGEST_BYTES :])
+
+
+def _problem(content: bytes) -> str:
+    """What is wrong with the bytes of a file, before they are unpacked, or ""."""
     start = len(MAGIC) + DIGEST_BYTES
     if content[: len(MAGIC)] != MAGIC:
-        return None, "is no checkpoint of this version"
+        return "is no checkpoint of this version"
     if hashlib.sha256(content[start:]).digest() != content[len(MAGIC) : start]:
-        return None, "is damaged (its checksum is another)"
-    return _unpack(content[start:])
+        return "is damaged (its checksum is another)"
+    return ""
 
 
 def _unpack(content: bytes) -> tuple[dict | None, str]:

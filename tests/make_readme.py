@@ -289,9 +289,9 @@ def on_gpu() -> str:
     judged = {run["run"]: run for run in runs if run["test_accuracy_percent"]}
     judged["champion"] = shipped_run("champion")
     for name, label in ON_GPU.items():
-        run, taken = judged[name], duration(float(judged[name]["seconds"]))
-        if name == "champion":
-            taken = minutes_of(name)
+        run = judged[name]
+        shipped = name == "champion"
+        taken = minutes_of(name) if shipped else duration(float(run["seconds"]))
         accuracy = float(run["test_accuracy_percent"])
         rows.append([
             label,

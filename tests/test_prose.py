@@ -218,7 +218,7 @@ def test_runs_made_again_elsewhere_change_no_table(tmp_path, monkeypatch):
 
 
 def add_again(path, chosen, changes):
-    """Append the first file row that has the `chosen` entries, with `changes`."""
+    """Append a file's first row that has the `chosen` entries, with `changes`."""
     rows = read_rows(path)
     row = next(row for row in rows if chosen.items() <= row.items())
     assert changes.items() - row.items(), "nothing would be new"

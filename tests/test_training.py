@@ -439,9 +439,8 @@ def test_a_run_whose_loss_is_no_number_is_not_saved(few, tmp_path, monkeypatch):
         save(path, state)
 
     monkeypatch.setattr(checkpoints, "save", look)
-    monkeypatch.setattr(
-        training.checkpoints, "Saver", partial(checkpoints.Saver, every_seconds=0)
-    )
+    always = partial(checkpoints.Saver, every_seconds=0)
+    monkeypatch.setattr(checkpoints, "Saver", always)
     config = replace(QUICK, batch_size=2, learning_rate=1e30, warmup_fraction=0.0)
     with pytest.raises(LossNotFinite):
         fit(network(), few, config, checkpoint=tmp_path / "run.checkpoint")

@@ -570,10 +570,10 @@ def _reduce(call: Call) -> Dependency:
     source, output = call.input, call.output
     output = output[0] if isinstance(output, tuple) else output
     given = call.argument(1, "dim")
-    if given is None or isinstance(given, bool) or given in ((), []):
-        given = range(source.ndim)  # `x.var(True)` gives no dimension, either
     if isinstance(given, Tensor):
         return _elementwise(call)
+    if given in (None, (), []) or isinstance(given, bool):
+        given = range(source.ndim)  # `x.var(True)` gives no dimension, either
     given = [given] if isinstance(given, int) else given
     gone = {d % source.ndim for d in given}
     result = source.pooled(gone)

@@ -64,8 +64,8 @@ def check_rehearsal(
     With the sample, or with fewer images, it always is one.
     """
     rehearsal = rehearsal or getattr(options, "images", None)
-    kept = [folder.resolve() for folder in (runtime.RESULTS, runtime.WEIGHTS)]
     rehearsal = rehearsal or getattr(options, "source", "full") != "full"
+    kept = [folder.resolve() for folder in (runtime.RESULTS, runtime.WEIGHTS)]
     if rehearsal and path.resolve().parent in kept:
         parser.error(f"this is a rehearsal: it must not write to {path.parent}")
 
